@@ -1,0 +1,488 @@
+"""Shared code of the walkthrough: what two notebooks use, and the plumbing that the story need not show.
+
+Symbols, the same in every notebook, figure and test (B images in a batch, Z = 2 latent dimensions):
+    x       (B, 784)  images, float32 in [0, 1], 28 x 28 pixels in rows
+    mu      (B, Z)    mean of q(z|x)          logvar  (B, Z)  log of its variance
+    z       (B, Z)    a draw from q(z|x)      logits  (B, 784)  decoder output; sigmoid(logits) is the image x_hat
+    recon   (B,)      reconstruction loss     kl      (B,)    KL(q(z|x) || p(z));  elbo = -(recon + kl)
+Every likelihood quantity is in nats per image: summed over pixels and latent dimensions, averaged over images only.
+
+Sections: settings, data, model, objective, training, checkpoints, claims, latent space, figures.
+"""
+
+import gzip
+import hashlib
+import math
+import os
+import shutil
+import tempfile
+import time
+import zlib
+from http.client import HTTPException
+from pathlib import Path
+
+import matplotlib.patheffects
+import matplotlib.pyplot as plt
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchvision.datasets import FashionMNIST
+from tqdm.auto import tqdm
+
+# settings
+
+ROOT = Path(__file__).resolve().parent
+DATA = ROOT / "data"
+OUTPUT = Path(os.environ.get("VAE_OUTPUT", ROOT))  # the tests point it elsewhere, so that they overwrite nothing
+CLASSES = tuple(FashionMNIST.classes)
+COLORS = (  # ten colours that colour-blind readers can tell apart (Petroff 2021, arXiv:2107.02270)
+    *("#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6"),
+    *("#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadd"),
+)
+LATENT_LIMIT = 4.0  # the latent plane is drawn on [-4, 4] x [-4, 4] in every notebook
+
+# data
+
+IDX_SHA256 = {  # of the uncompressed files
+    "train-images-idx3-ubyte": "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+    "train-labels-idx1-ubyte": "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+    "t10k-images-idx3-ubyte": "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+    "t10k-labels-idx1-ubyte": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
+}
+DEBIAN_PACKAGE = Path("/usr/share/datasets/fashion-mnist")
+THREE_WAYS = (
+    "There are three ways to get the data: (1) connect to the internet and run this again; (2) on Debian or Ubuntu, "
+    "`apt-get install dataset-fashion-mnist`; (3) set FASHION_MNIST_DIR to a folder with the files "
+    f"{', '.join(f'{name}.gz' for name in IDX_SHA256)}."
+)
+
+
+def load_fashion_mnist(split: str) -> tuple[Tensor, Tensor]:
+    """Return the images (N, 784), float32 in [0, 1], and the labels (N,), int64, of one split.
+
+    "train" is the first 55,000 images of the training file, "validation" its last 5,000, "test" the 10,000 of the test
+    file. Raises ValueError for another name, and what `fetch_fashion_mnist` raises. Used from notebook 01 on.
+    """
+    parts = {"train": slice(55_000), "validation": slice(55_000, 60_000), "test": slice(10_000)}
+    if split not in parts:
+        raise ValueError(f"split: expected one of {', '.join(parts)}, received {split!r}")
+    dataset = FashionMNIST(fetch_fashion_mnist(), train=split != "test")
+    part = parts[split]
+    return dataset.data[part].flatten(1).float().div_(255), dataset.targets[part].clone()
+
+
+def fetch_fashion_mnist() -> Path:
+    """Return the folder that torchvision reads Fashion-MNIST from, after filling it where necessary.
+
+    Looks in data/, in the folder named by FASHION_MNIST_DIR, where the Debian package dataset-fashion-mnist puts its
+    files, and then downloads. All four files are checked against their SHA-256. Raises FileNotFoundError when no way
+    leads to the data, ValueError when a file is damaged, OSError when data/ cannot be written; nothing half-written
+    stays.
+    """
+    given = Path(os.environ["FASHION_MNIST_DIR"]) if os.environ.get("FASHION_MNIST_DIR") else None
+    if given and not given.is_dir():
+        raise FileNotFoundError(f"FASHION_MNIST_DIR: expected a folder, but there is no {given}. {THREE_WAYS}")
+    for root in filter(None, (DATA, given)):
+        if all((_raw(root) / name).is_file() for name in IDX_SHA256):
+            for name in IDX_SHA256:
+                _verify(_raw(root) / name, name)
+            return root
+    source = given or (DEBIAN_PACKAGE if DEBIAN_PACKAGE.is_dir() else None)
+    try:
+        _raw(DATA).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix="fetch-", dir=DATA) as scratch:
+            folder = _unpack(source, Path(scratch)) if source else _download(Path(scratch))
+            for name in IDX_SHA256:
+                os.replace(folder / name, _raw(DATA) / name)
+    except PermissionError as error:
+        raise PermissionError(
+            f"{DATA} cannot be written. Make it writable, or unpack the four files into FashionMNIST/raw/ in another "
+            "folder and set FASHION_MNIST_DIR to that folder."
+        ) from error
+    return DATA
+
+
+def _raw(root: Path) -> Path:
+    return root / "FashionMNIST" / "raw"
+
+
+def _unpack(source: Path, target: Path) -> Path:
+    source = _raw(source) if _raw(source).is_dir() else source
+    for name in IDX_SHA256:
+        original = source / name if (source / name).is_file() else source / f"{name}.gz"
+        if not original.is_file():
+            raise FileNotFoundError(f"{source}: expected the file {name}.gz, which is missing. {THREE_WAYS}")
+        try:
+            with (gzip.open if original.suffix else open)(original, "rb") as old, (target / name).open("wb") as new:
+                shutil.copyfileobj(old, new)
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            reason = f"{original} is damaged ({error})"
+            raise ValueError(f"{reason}. Replace it by the original file and run this again.") from error
+        _verify(target / name, name, original)
+    return target
+
+
+def _download(target: Path) -> Path:
+    try:
+        FashionMNIST(target, download=True)  # checks the MD5 of what it gets
+    except (OSError, RuntimeError, HTTPException) as error:
+        reason = f"Fashion-MNIST is not in {DATA}, and the download failed ({' '.join(str(error).split())})"
+        raise FileNotFoundError(f"{reason}. {THREE_WAYS}") from error
+    return _raw(target)
+
+
+def _verify(path: Path, name: str, original: Path | None = None) -> None:
+    expected, found = IDX_SHA256[name], hashlib.sha256(path.read_bytes()).hexdigest()
+    if found == expected:
+        return
+    ours = original is None and path.is_relative_to(DATA)
+    advice = "Delete it and run this again" if ours else "Replace it by the original file"
+    differ = f"expected SHA-256 {expected[:12]}..., found {found[:12]}..."
+    raise ValueError(f"{original or path} is not the original file: {differ} {advice}.")
+
+
+# model
+
+
+def mlp(*sizes: int) -> nn.Sequential:
+    """Return linear layers of the given sizes with SiLU between them. Derived in notebook 02."""
+    layers = []
+    for n_in, n_out in zip(sizes, sizes[1:]):
+        layers += [nn.Linear(n_in, n_out), nn.SiLU()]
+    return nn.Sequential(*layers[:-1])
+
+
+class VAE(nn.Module):
+    """Variational autoencoder with a Gaussian posterior and a Bernoulli decoder (Kingma & Welling 2014, App. C).
+
+    Takes x (B, 784) in [0, 1]; `forward` returns logits (B, 784), mu and logvar (B, latent_dim), with z drawn once per
+    image. Derived in notebook 02.
+    """
+
+    def __init__(self, latent_dim: int = 2, hidden: tuple[int, ...] = (256, 256, 256, 256)):
+        super().__init__()
+        self.config = {"latent_dim": latent_dim, "hidden": list(hidden)}
+        self.encoder = mlp(784, *hidden, 2 * latent_dim)
+        self.decoder = mlp(latent_dim, *reversed(hidden), 784)
+
+    def encode(self, x):
+        mu, h = self.encoder(x).chunk(2, dim=1)
+        return mu, F.logsigmoid(h)  # the variance is sigmoid(h): never above the prior's 1, so never explosive
+
+    def reparameterize(self, mu, logvar):
+        return mu + torch.exp(logvar / 2) * torch.randn_like(mu)
+
+    def decode(self, z):
+        return self.decoder(z)
+
+    def forward(self, x):
+        mu, logvar = self.encode(x)
+        z = self.reparameterize(mu, logvar)
+        return self.decode(z), mu, logvar
+
+
+# objective
+
+
+def reconstruction_loss(x: Tensor, logits: Tensor) -> Tensor:
+    """Return -log p(x|z) (B,) of a Bernoulli per pixel, in nats: cross-entropy summed over pixels, from logits.
+
+    Kingma & Welling 2014, App. C.1. Raises ValueError when the shapes differ. Derived in notebook 02.
+    """
+    _check_same_shape("x", x, "logits", logits)
+    # The same as F.binary_cross_entropy_with_logits, and as safe from overflow, but without its log1p, which takes ten
+    # times as long as log on the CPU: a tenth of the time of training.
+    size = logits.abs()
+    return ((0.5 - x) * logits + size / 2 - torch.sigmoid(size).log()).sum(dim=1)
+
+
+def kl_divergence(mu: Tensor, logvar: Tensor) -> Tensor:
+    """Return KL(N(mu, exp(logvar)) || N(0, I)) (B,), in nats, summed over latent dimensions.
+
+    Kingma & Welling 2014, App. B. Raises ValueError when the shapes differ. Derived in notebook 02.
+    """
+    _check_same_shape("mu", mu, "logvar", logvar)
+    return 0.5 * (mu.square() + logvar.exp() - 1 - logvar).sum(dim=1)
+
+
+def _check_same_shape(name_a: str, a: Tensor, name_b: str, b: Tensor) -> None:
+    if a.shape != b.shape or a.dim() != 2:
+        raise ValueError(
+            f"{name_a} and {name_b}: expected one shape (B, n), received {tuple(a.shape)} and {tuple(b.shape)}"
+        )
+
+
+def _check_images(name: str, x: Tensor) -> None:
+    good = torch.is_tensor(x) and x.dtype == torch.float32 and x.dim() == 2 and x.shape[1] == 784 and len(x) > 0
+    if not good:
+        received = f"{x.dtype} {tuple(x.shape)}" if torch.is_tensor(x) else type(x).__name__
+        raise ValueError(
+            f"{name}: expected float32 images (N, 784) in [0, 1], received {received}; load_fashion_mnist makes them"
+        )
+    low, high = x.min().item(), x.max().item()
+    if not (0 <= low and high <= 1):
+        raise ValueError(
+            f"{name}: expected pixels in [0, 1], received {low:g} to {high:g}; divide bytes by 255, do not standardise"
+        )
+
+
+# training
+
+
+def best_device() -> torch.device:
+    """Return the CUDA device when there is one, else the CPU. Apple's GPU works on request: `model.to("mps")`."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def fit(
+    model: VAE,
+    x: Tensor,
+    x_val: Tensor,
+    epochs: int = 10,
+    batch_size: int = 128,
+    max_lr: float = 3e-3,
+    beta: float = 1.0,
+    on_epoch=None,
+    progress: bool = True,
+) -> dict[str, list[float]]:
+    """Train `model` in place on x (N, 784), on the device it lives on, and return the history.
+
+    Minimises recon + beta * kl with Adam and a one-cycle learning rate (Smith & Topin 2018, arXiv:1708.07120). The
+    history holds one number per epoch: recon and kl (means over the training images while they were learned), val_recon
+    and val_kl (after the epoch), in nats per image, and seconds. `on_epoch(epoch, model)` is called after each epoch.
+    All draws come from torch's global generator: seed it for a repeatable run. Interrupting keeps what was learned.
+    Raises ValueError for bad images, FloatingPointError when the loss is not finite. Derived in notebook 03.
+    """
+    _check_images("x", x)
+    _check_images("x_val", x_val)
+    device = next(model.parameters()).device
+    x, x_val = x.to(device), x_val.to(device)
+    steps = epochs * math.ceil(len(x) / batch_size)
+    optimizer = torch.optim.Adam(model.parameters(), betas=(0.9, 0.99), fused=True)  # 0.99: forgets a spike sooner
+    warm_up = 0.1 if steps > 10 else 0.3  # OneCycleLR divides by zero where the warm-up is one step
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr, total_steps=steps, pct_start=warm_up)
+    history = {"recon": [], "kl": [], "val_recon": [], "val_kl": [], "seconds": []}
+    with tqdm(total=steps, desc="training", unit="step", leave=False, disable=not progress) as bar:
+        try:
+            for epoch in range(1, epochs + 1):
+                start = time.perf_counter()
+                row = _train_epoch(model, x, batch_size, beta, optimizer, schedule, bar)
+                row += [term.mean().item() for term in evaluate(model, x_val)]
+                _check_finite(row, epoch, max_lr)
+                for values, value in zip(history.values(), [*row, time.perf_counter() - start]):
+                    values.append(value)
+                bar.set_postfix(training=f"{row[0] + row[1]:.1f}", validation=f"{row[2] + row[3]:.1f}")
+                if on_epoch:
+                    on_epoch(epoch, model)
+        except KeyboardInterrupt:
+            bar.write(
+                f"Stopped in epoch {epoch} of {epochs}: the model keeps what it learned, the history its full epochs."
+            )
+    model.eval()
+    return history
+
+
+def _train_epoch(model, x, batch_size, beta, optimizer, schedule, bar) -> list[float]:
+    model.train()
+    totals = x.new_zeros(2)  # recon and kl stay on the device until the epoch ends: the loop never waits for it
+    for index in torch.randperm(len(x), device=x.device).split(batch_size):
+        batch = x[index]
+        logits, mu, logvar = model(batch)
+        recon, kl = reconstruction_loss(batch, logits), kl_divergence(mu, logvar)
+        optimizer.zero_grad()
+        (recon + beta * kl).mean().backward()
+        optimizer.step()
+        schedule.step()
+        totals += torch.stack([recon.detach().sum(), kl.detach().sum()])
+        bar.update()
+    return (totals / len(x)).tolist()
+
+
+def _check_finite(row: list[float], epoch: int, max_lr: float) -> None:
+    if not all(map(math.isfinite, row)):
+        raise FloatingPointError(
+            f"epoch {epoch}: the loss is no longer finite, and the weights are lost. Train a new model with a lower "
+            f"max_lr (now {max_lr:g}); if that does not help, look for a mistake in what was changed in the model."
+        )
+
+
+@torch.no_grad()
+def evaluate(model: VAE, x: Tensor, batch_size: int = 1000) -> tuple[Tensor, Tensor]:
+    """Return recon (N,) and kl (N,) of the images x (N, 784) in nats, on the CPU, with one draw of z for each image.
+
+    The caller averages; recon + kl is the negative ELBO. Raises ValueError for bad images. Used from notebook 03 on.
+    """
+    _check_images("x", x)
+    model.eval()
+    terms = []
+    for batch in x.split(batch_size):
+        batch = batch.to(next(model.parameters()).device)
+        logits, mu, logvar = model(batch)
+        terms.append(torch.stack([reconstruction_loss(batch, logits), kl_divergence(mu, logvar)]).cpu())
+    return tuple(torch.cat(terms, dim=1))
+
+
+# checkpoints
+
+REFERENCE = ROOT / "checkpoints" / "vae.pt"
+OWN = OUTPUT / "checkpoints" / "my_vae.pt"
+
+
+def save_checkpoint(model: VAE, path: Path = OWN) -> None:
+    """Write the weights and the config of `model` to `path`: the whole file or none of it, whenever the process dies.
+
+    Raises OSError when the folder cannot be written; an older file at `path` then stays as it was. Used in notebook 03.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    weights = {name: value.cpu() for name, value in model.state_dict().items()}
+    with tempfile.TemporaryDirectory(prefix="save-", dir=path.parent) as scratch:
+        torch.save({"config": model.config, "weights": weights}, Path(scratch) / path.name)
+        os.replace(Path(scratch) / path.name, path)
+
+
+def load_vae(path: Path | None = None, latent_dim: int = 2) -> VAE:
+    """Return the trained VAE, on the CPU, and print which one it is: your own from notebook 03, else the reference.
+
+    Only tensors and plain values are unpickled. Raises FileNotFoundError when there is no such file, ValueError when it
+    is not a checkpoint of this series or its latent space has other than `latent_dim` dimensions. Used in notebook 03.
+    """
+    path = Path(path or (OWN if OWN.is_file() else REFERENCE))
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: expected a checkpoint, found no such file; run notebook 03 to make one")
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        model = VAE(**checkpoint["config"])
+        model.load_state_dict(checkpoint["weights"])
+    except Exception as error:  # torch.load raises nine kinds, by what is wrong with the file
+        reason = " ".join(str(error).split())[:200]
+        raise ValueError(
+            f"{path} is not a checkpoint of this series ({reason}). Delete it; run notebook 03 to make a new one."
+        ) from error
+    found = model.config["latent_dim"]
+    if found != latent_dim:
+        raise ValueError(
+            f"{path}: expected latent_dim {latent_dim}, found {found}; run notebook 03 with latent_dim {latent_dim}"
+        )
+    print(f"Weights: {'the reference' if path == REFERENCE else 'your own'}, checkpoints/{path.name}")
+    return model.eval()
+
+
+# claims
+
+
+def claim(name: str, value: float, expected: float, tol: float = 0, unit: str = "") -> None:
+    """Print a number that the text relies on, as the text has it, while `value` is within `tol` of `expected`.
+
+    Otherwise print the value and say so: a reader on another machine meets no exception, and the notebook test, which
+    compares printed lines, fails. `tol` says how far an honest rerun may land.
+    """
+    value = value.item() if torch.is_tensor(value) else float(value)
+    unit = f" {unit}" if unit else ""
+    margin = f" (± {tol:,})" if tol else ""
+    if abs(value - expected) <= tol:
+        print(f"{name}: {expected:,}{unit}{margin}")
+    else:
+        print(f"{name}: {value:,.6g}{unit}, but the text was written for {expected:,}{unit}{margin}")
+
+
+# latent space
+
+
+@torch.no_grad()
+def encode(model: VAE, x: Tensor, batch_size: int = 1000) -> tuple[Tensor, Tensor]:
+    """Return mu (N, Z) and logvar (N, Z) of the images x (N, 784), on the CPU. Raises ValueError for bad images."""
+    _check_images("x", x)
+    model.eval()
+    device = next(model.parameters()).device
+    mu, logvar = zip(*(model.encode(batch.to(device)) for batch in x.split(batch_size)))
+    return torch.cat(mu).cpu(), torch.cat(logvar).cpu()
+
+
+@torch.no_grad()
+def decode(model: VAE, z: Tensor) -> Tensor:
+    """Return the images x_hat (N, 784) = sigmoid(logits) of the points z (N, Z), on the CPU; ValueError for a bad z."""
+    latent_dim = model.config["latent_dim"]
+    if z.dim() != 2 or z.shape[1] != latent_dim:
+        raise ValueError(f"z: expected shape (N, {latent_dim}), received {tuple(z.shape)}; one point is z[None]")
+    model.eval()
+    return torch.sigmoid(model.decode(z.float().to(next(model.parameters()).device))).cpu()
+
+
+# figures
+
+
+def use_style() -> None:
+    """Set the look of all figures of the series."""
+    plt.rcParams.update(
+        {
+            **{"figure.dpi": 100, "figure.constrained_layout.use": True, "font.size": 10, "axes.titlesize": 10},
+            **{"axes.spines.top": False, "axes.spines.right": False, "axes.grid": False, "legend.frameon": False},
+            "axes.prop_cycle": plt.cycler(color=COLORS),
+        }
+    )
+
+
+def save_figure(figure: plt.Figure, name: str) -> None:
+    """Write `figure` to images/`name`, as the README shows it."""
+    (OUTPUT / "images").mkdir(parents=True, exist_ok=True)
+    figure.savefig(OUTPUT / "images" / name, dpi=150)
+
+
+def show_images(
+    images: Tensor, columns: int = 10, ax: plt.Axes | None = None, rows: tuple[str, ...] = (), vmax: float = 1
+):
+    """Draw images (N, 784) as one grid, dark ink on white, `rows` naming its rows, and return what `imshow` returns.
+
+    Grey levels run from 0 to `vmax` in every image. Raises ValueError for another shape.
+    """
+    if images.dim() != 2 or images.shape[1] != 784:
+        raise ValueError(f"images: expected shape (N, 784), received {tuple(images.shape)}")
+    ax = ax or plt.gca()
+    count = math.ceil(len(images) / columns)
+    cells = F.pad(images.detach().float().cpu(), (0, 0, 0, count * columns - len(images))).view(count, columns, 28, 28)
+    grid = F.pad(cells, (1, 1, 1, 1)).permute(0, 2, 1, 3).reshape(count * 30, columns * 30)
+    ax.set_xticks([])
+    ax.set_yticks([30 * i + 15 for i in range(len(rows))], rows)
+    ax.tick_params(length=0)
+    ax.spines[:].set_visible(False)
+    return ax.imshow(grid.numpy(), cmap="gray_r", vmin=0, vmax=vmax)
+
+
+def show_latent(z: Tensor, y: Tensor | None = None, ax: plt.Axes | None = None, names: bool = True, size: float = 3):
+    """Draw points z (N, 2) on the latent plane, z1 right, z2 up, the same limits everywhere; return the scatter.
+
+    With labels y (N,) the points have the fixed class colours, and the name of each class stands on its median unless
+    `names` is False. Raises ValueError for other than two dimensions.
+    """
+    if z.dim() != 2 or z.shape[1] != 2:
+        raise ValueError(f"z: expected shape (N, 2), received {tuple(z.shape)}")
+    ax, z = ax or plt.gca(), z.detach().cpu()
+    colors = "0.35" if y is None else [COLORS[label] for label in y]
+    points = ax.scatter(*z.T, s=size, c=colors, linewidths=0, alpha=0.7)
+    if y is not None and names:
+        labels = y.unique().tolist()
+        _name_classes(ax, {CLASSES[label]: z[y == label].median(dim=0).values.tolist() for label in labels})
+    limits = (-LATENT_LIMIT, LATENT_LIMIT)
+    ax.set(xlim=limits, ylim=limits, aspect="equal", xlabel="$z_1$", ylabel="$z_2$")
+    return points
+
+
+def _name_classes(ax: plt.Axes, places: dict[str, list[float]]) -> None:
+    halo = matplotlib.patheffects.withStroke(linewidth=3, foreground="white")
+    taken = []
+    for name, (x, y) in sorted(places.items(), key=lambda item: item[1][1]):
+        for x_below, y_below in taken:  # from the lowest up: a name that would cover another one moves above it
+            if abs(x - x_below) < 1.7 and y < y_below + 0.3:
+                y = y_below + 0.3
+        taken.append((x, y))
+        ax.text(x, y, name, ha="center", va="center", weight="bold", path_effects=[halo])
+
+
+def show_scale(costs: dict[str, float], ax: plt.Axes | None = None):
+    """Draw each cost, in nats per image, as a bar with its name and value, the dearest on top, and return the bars."""
+    ax = ax or plt.gca()
+    names = sorted(costs, key=costs.get)
+    bars = ax.barh(names, [costs[name] for name in names])
+    ax.bar_label(bars, fmt="%.1f", padding=3)
+    ax.set(xlabel="cost (nats per image)", xlim=(0, 1.12 * max(costs.values())))
+    return bars

@@ -1,0 +1,559 @@
+"""Tests of the training and the checkpoints in helpers.py."""
+
+import ast
+import inspect
+import math
+import os
+import pickle
+import random
+import signal
+import subprocess
+import sys
+from contextlib import contextmanager
+from itertools import pairwise
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+import helpers
+
+KEYS = ["recon", "kl", "val_recon", "val_kl", "seconds"]
+
+
+class Noiseless(helpers.VAE):
+    """A VAE whose z is mu, so that every term can be computed again."""
+
+    def reparameterize(self, mu, logvar):
+        return mu
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """On a busy machine, threads that wait for each other make these small models a hundred times slower."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def images():
+    """The first 2,000 training images."""
+    return helpers.load_fashion_mnist("train")[0][:2000].clone()
+
+
+@pytest.fixture
+def vae():
+    torch.manual_seed(0)
+    return helpers.VAE(hidden=(64, 64))
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "checkpoints" / "my_vae.pt"
+
+
+def fit(images, seed=0, epochs=2, model=helpers.VAE, **options):
+    """Train a small model on 1,000 images, validate it on 500 others, and return it and its history."""
+    torch.manual_seed(seed)
+    vae = model(hidden=(64, 64))
+    return vae, helpers.fit(vae, images[:1000], images[1000:1500], epochs, progress=False, **options)
+
+
+def loss_of_the_mean_image(x):
+    """The best that a model without a code can do, in nats per image."""
+    return F.binary_cross_entropy(x.mean(dim=0).expand_as(x), x, reduction="sum") / len(x)
+
+
+def learn(vae, x, optimizer):
+    """Take one step on the batch x and return its loss before the step."""
+    logits, mu, logvar = vae(x)
+    loss = (helpers.reconstruction_loss(x, logits) + helpers.kl_divergence(mu, logvar)).mean()
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    return loss.item()
+
+
+def one_cycle(step, steps, max_lr):
+    """Learning rate and betas: up along a cosine for a tenth of the steps, down along another; beta1 the other way."""
+    top = 0.1 * steps - 1
+    low, share = (max_lr / 25, step / top) if step <= top else (max_lr / 250_000, 1 - (step - top) / (steps - 1 - top))
+    height = (1 - math.cos(math.pi * share)) / 2
+    return {"lr": low + height * (max_lr - low), "betas": (0.95 - 0.1 * height, 0.99)}
+
+
+def without_seconds(history):
+    return {key: values for key, values in history.items() if key != "seconds"}
+
+
+@contextmanager
+def python(code, *arguments):
+    """Another Python, in the repository's folder, that runs `code` and does not outlive the test."""
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    with subprocess.Popen(command, cwd=helpers.ROOT, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+# learning
+
+
+def test_one_fixed_batch_can_be_overfitted(vae, images):
+    x, optimizer = images[:32], torch.optim.Adam(vae.parameters(), lr=3e-3)
+    for _ in range(400):
+        loss = learn(vae, x, optimizer)
+
+    assert loss < 0.75 * loss_of_the_mean_image(x)
+
+
+def test_fit_lowers_the_loss_on_training_and_validation_images(images):
+    _, history = fit(images, epochs=3, batch_size=20)
+
+    for before, after in [*pairwise(history["recon"]), *pairwise(history["val_recon"])]:
+        assert after < before
+    assert history["val_recon"][-1] + history["val_kl"][-1] < 0.85 * loss_of_the_mean_image(images)
+
+
+def test_same_seed_gives_the_same_history_and_weights(images):
+    (one, first), (two, second) = fit(images), fit(images)
+
+    assert without_seconds(first) == without_seconds(second)
+    assert all(map(torch.equal, one.parameters(), two.parameters()))
+
+
+def test_another_seed_gives_another_history(images):
+    assert without_seconds(fit(images, seed=0)[1]) != without_seconds(fit(images, seed=1)[1])
+
+
+def test_fit_equals_a_plain_loop_with_adam_and_the_one_cycle_by_hand(images):
+    fitted, _ = fit(images, model=Noiseless, batch_size=100, max_lr=2e-3)
+
+    torch.manual_seed(0)
+    vae = Noiseless(hidden=(64, 64))
+    optimizer = torch.optim.Adam(vae.parameters())
+    for step, index in enumerate([*torch.randperm(1000).split(100), *torch.randperm(1000).split(100)]):
+        optimizer.param_groups[0].update(one_cycle(step, steps=20, max_lr=2e-3))
+        learn(vae, images[index], optimizer)
+    torch.testing.assert_close(list(fitted.parameters()), list(vae.parameters()), rtol=1e-4, atol=1e-5)
+
+
+def test_every_epoch_uses_every_image_once_in_a_new_order(images):
+    x = images[:1000].clone()
+    x[:, 0] = torch.arange(1000) / 1000  # the first pixel numbers the images
+    orders, model = [], helpers.VAE(hidden=(8,))
+    model.register_forward_pre_hook(lambda module, batch: orders.append(batch[0][:, 0]) if module.training else None)
+
+    helpers.fit(model, x, images, epochs=2, progress=False)
+
+    first, second = torch.cat(orders).split(1000)
+    assert torch.equal(first.sort().values, x[:, 0]) and torch.equal(second.sort().values, x[:, 0])
+    assert not torch.equal(first, second) and not torch.equal(first, x[:, 0])
+
+
+@pytest.mark.parametrize("count, epochs", [(1, 1), (100, 9), (128, 10), (1000, 2)])
+def test_small_data_and_few_epochs_can_be_fitted(vae, images, count, epochs):
+    history = helpers.fit(vae, images[:count], images[:10], epochs, progress=False)
+
+    assert len(history["recon"]) == epochs
+
+
+def test_beta_weighs_the_kl(images):
+    (_, loose), (_, usual), (_, tight) = (fit(images, beta=beta, batch_size=20) for beta in (0, 1, 10))
+
+    assert loose["kl"][-1] > 1.5 * usual["kl"][-1]
+    assert usual["kl"][-1] > 1.5 * tight["kl"][-1]
+
+
+def test_fit_returns_a_model_in_eval_mode(images):
+    model, _ = fit(images, epochs=1)
+
+    assert not model.training
+
+
+# history
+
+
+def test_history_has_one_number_per_epoch_and_key(images):
+    _, history = fit(images, epochs=3)
+
+    assert list(history) == KEYS
+    assert all(len(values) == 3 and all(type(value) is float for value in values) for values in history.values())
+    assert all(seconds > 0 for seconds in history["seconds"])
+
+
+@pytest.mark.parametrize("beta", [1, 5])
+def test_training_history_is_the_mean_over_the_images_and_not_over_the_batches(images, beta):
+    x, model = images[:129], Noiseless(hidden=(64, 64))  # two batches: 128 images and one
+    history = helpers.fit(model, x, x, epochs=2, max_lr=1e-30, beta=beta, progress=False)  # learns nothing
+
+    logits, mu, logvar = model(x)
+    recon = helpers.reconstruction_loss(x, logits).mean().item()
+    kl = helpers.kl_divergence(mu, logvar).mean().item()
+    assert history["recon"] == pytest.approx([recon, recon], rel=1e-5)
+    assert history["kl"] == pytest.approx([kl, kl], rel=1e-5)
+
+
+def test_validation_history_is_what_evaluate_returns_after_the_epoch(images):
+    means = []
+
+    def on_epoch(epoch, model):
+        means.append([term.mean().item() for term in helpers.evaluate(model, images[1000:1500])])
+
+    _, history = fit(images, model=Noiseless, on_epoch=on_epoch)
+    assert list(zip(history["val_recon"], history["val_kl"])) == list(map(tuple, means))
+
+
+def test_validation_draws_its_z_from_the_global_generator(images, monkeypatch):
+    states, evaluate = [], helpers.evaluate
+    monkeypatch.setattr(helpers, "evaluate", lambda *args: states.append(torch.get_rng_state()) or evaluate(*args))
+
+    model, history = fit(images)
+
+    torch.set_rng_state(states[-1])
+    recon, kl = evaluate(model, images[1000:1500])
+    assert (history["val_recon"][-1], history["val_kl"][-1]) == (recon.mean().item(), kl.mean().item())
+
+
+def test_on_epoch_is_called_after_each_epoch_with_its_number_and_the_model(images):
+    calls = []
+
+    model, _ = fit(images, epochs=3, on_epoch=lambda *arguments: calls.append(arguments))
+
+    assert calls == [(1, model), (2, model), (3, model)]
+
+
+def test_progress_bar_shows_the_running_loss_on_stderr_only_when_asked(vae, images, capsys):
+    history = helpers.fit(vae, images[:1000], images[1000:1500], epochs=1)
+    bar = capsys.readouterr()
+    fit(images)
+
+    assert bar.out == "" and f"validation={history['val_recon'][0] + history['val_kl'][0]:.1f}" in bar.err
+    assert capsys.readouterr() == ("", "")
+
+
+# what stops it
+
+
+def test_interrupt_between_two_epochs_keeps_the_model_and_both_epochs(images, capsys):
+    kept = []
+
+    def on_epoch(epoch, model):
+        kept[:] = [parameter.clone() for parameter in model.parameters()]
+        if epoch == 2:
+            raise KeyboardInterrupt
+
+    model, history = fit(images, epochs=3, on_epoch=on_epoch)
+    assert all(map(torch.equal, model.parameters(), kept)) and not model.training
+    assert [len(values) for values in history.values()] == [2] * 5
+    assert "Stopped in epoch 2 of 3: the model keeps what it learned" in capsys.readouterr().out
+
+
+def test_interrupt_inside_an_epoch_keeps_the_model_and_the_full_epochs(vae, images, capsys):
+    countdown = iter(range(11, -1, -1))  # 8 steps, a validation, and 2 steps of epoch 2
+
+    def interrupt(module, batch):
+        if next(countdown) == 0:
+            raise KeyboardInterrupt
+
+    vae.register_forward_pre_hook(interrupt)
+    history = helpers.fit(vae, images[:1000], images[1000:1500], epochs=3, progress=False)
+
+    assert [len(values) for values in history.values()] == [1] * 5 and not vae.training
+    assert "Stopped in epoch 2 of 3" in capsys.readouterr().out
+
+
+INTERRUPTED = """
+import signal, torch, helpers
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever started pytest may have switched it off
+x, model = torch.rand(1000, 784), helpers.VAE(hidden=(8,))
+history = helpers.fit(model, x, x, epochs=100_000, on_epoch=lambda epoch, _: print(epoch, flush=True))
+print(len(history["recon"]), torch.isfinite(model(x)[0]).all().item())
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows sends no SIGINT to one process")
+def test_real_interrupt_of_a_real_process_ends_fit_and_not_the_process():
+    with python(INTERRUPTED) as process:
+        first = process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        out, _ = process.communicate(timeout=60)
+
+    *epochs, stopped, result = [first, *out.splitlines()]
+    assert process.returncode == 0 and stopped.endswith("keeps what it learned, the history its full epochs.")
+    assert result in (f"{len(epochs)} True", f"{len(epochs) + 1} True")  # one more when it came just before a print
+
+
+def test_loss_that_is_not_finite_stops_with_advice(vae, images):
+    vae.decoder[-1].bias.data[0] = math.inf
+
+    with pytest.raises(FloatingPointError) as caught:
+        helpers.fit(vae, images, images, max_lr=0.002, progress=False)
+    assert "epoch 1: the loss is no longer finite" in str(caught.value)
+    assert "Train a new model with a lower max_lr (now 0.002)" in str(caught.value)
+
+
+BAD_IMAGES = {
+    "pictures": (torch.zeros(4, 28, 28), "float32 images (N, 784) in [0, 1], received torch.float32 (4, 28, 28)"),
+    "one image": (torch.zeros(784), "float32 images (N, 784) in [0, 1], received torch.float32 (784,)"),
+    "bytes": (torch.zeros(4, 784).byte(), "float32 images (N, 784) in [0, 1], received torch.uint8 (4, 784)"),
+    "none": (torch.zeros(0, 784), "float32 images (N, 784) in [0, 1], received torch.float32 (0, 784)"),
+    "array": (torch.zeros(4, 784).numpy(), "float32 images (N, 784) in [0, 1], received ndarray"),
+    "doubles": (torch.zeros(4, 784).double(), "(N, 784) in [0, 1], received torch.float64 (4, 784)"),
+    "not scaled": (torch.linspace(0, 255, 1568).view(2, 784), "pixels in [0, 1], received 0 to 255; divide bytes by"),
+    "standardised": (torch.linspace(-1, 1, 1568).view(2, 784), "pixels in [0, 1], received -1 to 1"),
+    "NaN": (torch.zeros(2, 784).index_fill(1, torch.tensor(5), math.nan), "pixels in [0, 1], received nan"),
+}
+USES = {
+    "fit x": lambda vae, x: helpers.fit(vae, x, torch.zeros(1, 784), progress=False),
+    "fit x_val": lambda vae, x: helpers.fit(vae, torch.zeros(1, 784), x, progress=False),
+    "evaluate x": helpers.evaluate,
+    "encode x": helpers.encode,
+}
+
+
+@pytest.mark.parametrize("bad", BAD_IMAGES)
+@pytest.mark.parametrize("use", USES)
+def test_bad_images_are_refused_with_what_was_expected_and_received(vae, use, bad):
+    images, words = BAD_IMAGES[bad]
+
+    with pytest.raises(ValueError) as caught:
+        USES[use](vae, images)
+    assert str(caught.value).startswith(f"{use.split()[1]}: expected ") and words in str(caught.value)
+
+
+# no waiting for the device
+
+
+def in_optimizer(event):
+    return event is not None and (event.name.startswith("Optimizer.step") or in_optimizer(event.cpu_parent))
+
+
+def reads_of_values(images, count):
+    """How often training on `count` images moves a number from a tensor to Python, which waits for a GPU."""
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        helpers.fit(helpers.VAE(hidden=(8,)), images[:count], images[:10], epochs=1, batch_size=50, progress=False)
+    reads = [event for event in profile.events() if event.name in ("aten::item", "aten::is_nonzero", "aten::nonzero")]
+    return sum(not in_optimizer(event) for event in reads)  # fused Adam reads its step counter, but on the CPU only
+
+
+def test_number_of_reads_from_the_device_does_not_grow_with_the_number_of_batches(images):
+    assert reads_of_values(images, 100) == reads_of_values(images, 600) > 0
+
+
+def test_loop_over_batches_calls_nothing_that_copies_to_the_host():
+    function = ast.parse(inspect.getsource(helpers._train_epoch))
+    (loop,) = (node for node in ast.walk(function) if isinstance(node, ast.For))
+
+    calls = [node.func for statement in loop.body for node in ast.walk(statement) if isinstance(node, ast.Call)]
+    names = {call.attr if isinstance(call, ast.Attribute) else call.id for call in calls}
+    assert {"backward", "step"} <= names
+    assert not names & {"item", "tolist", "cpu", "numpy", "to", "float", "int", "bool", "print"}
+
+
+# evaluation
+
+
+def test_evaluate_returns_both_terms_of_each_image_in_order(images):
+    vae = Noiseless(hidden=(8,))
+
+    recon, kl = helpers.evaluate(vae, images)
+
+    logits, mu, logvar = vae(images)
+    torch.testing.assert_close(recon, helpers.reconstruction_loss(images, logits).detach())
+    torch.testing.assert_close(kl, helpers.kl_divergence(mu, logvar).detach())
+
+
+def test_evaluate_gives_the_same_for_every_batch_size(images):
+    vae = Noiseless(hidden=(8,))
+
+    whole = helpers.evaluate(vae, images, batch_size=2000)
+    torch.testing.assert_close(helpers.evaluate(vae, images, batch_size=999), whole)
+    torch.testing.assert_close(helpers.evaluate(vae, images), whole)
+
+
+def test_evaluate_draws_one_z_for_each_image(vae, images):
+    recon, kl = helpers.evaluate(vae, images[:1].expand(500, 784))
+
+    assert len(recon.unique()) > 400
+    torch.testing.assert_close(kl, kl[:1].expand(500))
+
+
+def test_evaluate_keeps_no_graph_and_leaves_the_model_in_eval_mode(vae, images):
+    recon, kl = helpers.evaluate(vae.train(), images[:10])
+
+    assert not recon.requires_grad and not kl.requires_grad and not vae.training
+    assert recon.device.type == kl.device.type == "cpu"
+
+
+# checkpoints
+
+
+def test_checkpoint_gives_back_the_same_model(vae, images, path):
+    helpers.save_checkpoint(vae, path)
+    loaded = helpers.load_vae(path)
+
+    assert loaded.config == vae.config == {"latent_dim": 2, "hidden": [64, 64]}
+    assert not loaded.training and next(loaded.parameters()).device.type == "cpu"
+    assert torch.equal(helpers.encode(loaded, images)[0], helpers.encode(vae, images)[0])
+    assert torch.equal(helpers.decode(loaded, torch.eye(2)), helpers.decode(vae, torch.eye(2)))
+
+
+def test_saving_again_replaces_the_checkpoint_and_leaves_no_other_file(vae, path):
+    helpers.save_checkpoint(helpers.VAE(hidden=(8,)), path)
+    helpers.save_checkpoint(vae, path)
+
+    assert helpers.load_vae(path).config == vae.config
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_checkpoint_of_another_latent_dimension_can_be_asked_for(path):
+    helpers.save_checkpoint(helpers.VAE(latent_dim=16, hidden=(8,)), path)
+
+    assert helpers.load_vae(path, latent_dim=16).config["latent_dim"] == 16
+
+
+KILLED = """
+import os, pathlib, signal, sys, helpers
+path, vae = pathlib.Path(sys.argv[1]), helpers.VAE()
+if sys.platform == "linux":
+    if os.fork() == 0:  # this process dies in the middle of writing: the kernel lets it write 100 kB
+        import resource
+        signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+        helpers.save_checkpoint(vae, path)
+    assert os.waitstatus_to_exitcode(os.wait()[1]) == -signal.SIGXFSZ
+os.replace = lambda *_: os.kill(os.getpid(), 9)  # this one dies when everything is written
+helpers.save_checkpoint(vae, path)
+"""
+
+
+def test_process_killed_while_saving_leaves_the_old_checkpoint(vae, path):
+    helpers.save_checkpoint(vae, path)
+
+    with python(KILLED, path) as process:
+        process.communicate(timeout=60)
+
+    assert abs(process.returncode) == 9
+    assert torch.equal(helpers.load_vae(path).encoder[0].weight, vae.encoder[0].weight)
+    assert list(path.parent.glob("*.pt")) == [path]
+
+
+def test_failed_save_leaves_the_old_checkpoint_and_no_scratch(vae, path):
+    helpers.save_checkpoint(vae, path)
+    broken = helpers.VAE(hidden=(8,))
+    broken.config = {"hidden": lambda: None}  # cannot be pickled
+
+    with pytest.raises((pickle.PicklingError, AttributeError)):
+        helpers.save_checkpoint(broken, path)
+    assert list(path.parent.iterdir()) == [path]
+    assert helpers.load_vae(path).config == vae.config
+
+
+def test_saving_where_no_folder_can_be_is_an_os_error(vae, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+
+    with pytest.raises(OSError):
+        helpers.save_checkpoint(vae, tmp_path / "file" / "my_vae.pt")
+
+
+def test_load_prefers_the_readers_own_weights_and_says_which_it_took(vae, tmp_path, monkeypatch, capsys):
+    own, reference = tmp_path / "my_vae.pt", tmp_path / "vae.pt"
+    monkeypatch.setattr(helpers, "OWN", own)
+    monkeypatch.setattr(helpers, "REFERENCE", reference)
+    helpers.save_checkpoint(helpers.VAE(hidden=(8,)), reference)
+
+    assert helpers.load_vae().config["hidden"] == [8]
+    helpers.save_checkpoint(vae, own)
+    assert helpers.load_vae().config["hidden"] == [64, 64]
+    said = capsys.readouterr().out.splitlines()
+    assert said == ["Weights: the reference, checkpoints/vae.pt", "Weights: your own, checkpoints/my_vae.pt"]
+
+
+def test_missing_checkpoint_is_named_with_the_next_step(path):
+    with pytest.raises(FileNotFoundError) as caught:
+        helpers.load_vae(path)
+
+    assert str(caught.value) == f"{path}: expected a checkpoint, found no such file; run notebook 03 to make one"
+
+
+def test_wrong_latent_dimension_says_expected_found_and_next_step(path):
+    helpers.save_checkpoint(helpers.VAE(latent_dim=3, hidden=(8,)), path)
+
+    with pytest.raises(ValueError) as caught:
+        helpers.load_vae(path)
+    assert str(caught.value).endswith("expected latent_dim 2, found 3; run notebook 03 with latent_dim 2")
+
+
+def refuse(path):
+    with pytest.raises(ValueError) as caught:
+        helpers.load_vae(path)
+    assert str(caught.value).startswith(f"{path} is not a checkpoint of this series (")
+    assert str(caught.value).endswith("). Delete it; run notebook 03 to make a new one.")
+
+
+@pytest.mark.parametrize("length", [1, 5_000, 100_000, 400_000])
+def test_truncated_checkpoint_is_refused(vae, path, length):
+    helpers.save_checkpoint(vae, path)
+    path.write_bytes(path.read_bytes()[:length])
+
+    refuse(path)
+
+
+def test_empty_checkpoint_is_refused(tmp_path):
+    (tmp_path / "my_vae.pt").touch()
+
+    refuse(tmp_path / "my_vae.pt")
+
+
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+def test_random_bytes_are_refused(tmp_path):
+    for seed in range(200):
+        (tmp_path / "my_vae.pt").write_bytes(random.Random(seed).randbytes(1000))
+        refuse(tmp_path / "my_vae.pt")
+
+
+CONFIG = {"latent_dim": 2, "hidden": [8]}
+WEIGHTS = helpers.VAE(**CONFIG).state_dict()
+NO_CHECKPOINTS = {
+    "no config": {"weights": WEIGHTS},
+    "no weights": {"config": CONFIG},
+    "weights of another shape": {"config": CONFIG, "weights": helpers.VAE(2, (9,)).state_dict()},
+    "a weight too few": {"config": CONFIG, "weights": dict(list(WEIGHTS.items())[1:])},
+    "a weight too many": {"config": CONFIG, "weights": {**WEIGHTS, "more": torch.zeros(1)}},
+    "an unknown setting": {"config": {**CONFIG, "beta": 4}, "weights": WEIGHTS},
+    "a bare state_dict": dict(WEIGHTS),
+    "a list": [CONFIG, WEIGHTS],
+    "a tensor": torch.zeros(3),
+    "a module": torch.nn.Linear(2, 2),
+}
+
+
+@pytest.mark.parametrize("content", NO_CHECKPOINTS)
+def test_file_of_other_content_is_refused(tmp_path, content):
+    torch.save(NO_CHECKPOINTS[content], tmp_path / "my_vae.pt")
+
+    refuse(tmp_path / "my_vae.pt")
+
+
+class Malicious:
+    """Makes a folder when it is unpickled."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.folder),)
+
+
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+@pytest.mark.parametrize("write", [torch.save, lambda content, path: path.write_bytes(pickle.dumps(content))])
+def test_malicious_pickle_is_refused_and_not_executed(tmp_path, write):
+    path, trace = tmp_path / "my_vae.pt", tmp_path / "trace"
+    write({"config": CONFIG, "weights": Malicious(trace)}, path)
+
+    refuse(path)
+    assert not trace.exists()
