@@ -1,0 +1,36 @@
+# make run   set up, then execute every notebook on the full data and refresh images/
+# make test  set up, then ruff, unit tests, every notebook in full, browser tests
+# make lab   set up, then open JupyterLab on notebooks/
+# make bench set up, then the benchmark
+PYTHON ?= python3
+BIN := .venv/bin
+
+run: setup
+	$(BIN)/python tools/notebooks.py run
+	@echo "Every notebook ran. Look at notebooks/ (make lab opens them) and images/."
+
+test: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/python tools/notebooks.py check
+	$(BIN)/python -m pytest
+
+lab: setup
+	$(BIN)/jupyter lab --notebook-dir=notebooks
+
+bench: setup
+	$(BIN)/python tests/benchmark.py
+
+setup: .venv/installed
+	@$(BIN)/python -c "import helpers; helpers.fetch_fashion_mnist()" || { \
+	  echo "Trying the Debian package dataset-fashion-mnist instead."; \
+	  apt-get update -q && apt-get install -q -y dataset-fashion-mnist && \
+	  $(BIN)/python -c "import helpers; helpers.fetch_fashion_mnist()"; }
+
+.venv/installed: requirements.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -r requirements.txt
+	@touch $@
+
+.PHONY: run test lab bench setup

@@ -1,0 +1,150 @@
+"""Measure the series on this machine: python tests/benchmark.py [usual] [recipe] [start] [notebooks]
+
+usual      one epoch of the usual recipe and one of helpers.fit, the same network, in turns; --full adds the test NELBO
+recipe     the recipe of notebook 03: seconds of training and test NELBO, once for each of --seeds
+start      importing helpers and then loading the data, each time in a new process, from a warm disk cache
+notebooks  wall time and peak memory of each notebook, executed in full into a temporary folder
+Everything runs on the CPU. Close other programs first: the load that is printed is part of the result. Linux, macOS.
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, Subset
+from torchvision import datasets, transforms
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+import helpers
+
+START = """from time import perf_counter as now; begin = now(); import helpers
+imported = now(); helpers.load_fashion_mnist("train"); print(imported - begin, now() - imported)"""
+# In a small process of its own: on Linux a kernel's peak counts from what its parent held, and this one holds torch.
+EXECUTE = """import nbclient, nbformat, sys
+notebook, where = nbformat.read(sys.argv[1], 4), {"metadata": {"path": "notebooks"}}
+peak = "import resource; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+notebook.cells.append(nbformat.v4.new_code_cell(peak))
+nbclient.NotebookClient(notebook, timeout=600, resources=where, extra_arguments=["--log-level=40"]).execute()
+print(int(notebook.cells[-1].outputs[0].text) * (1 if sys.platform == "darwin" else 1024))
+"""
+output = partial(subprocess.check_output, cwd=helpers.ROOT, text=True)
+
+
+class UsualVAE(nn.Module):  # the network of most tutorials, 784-400-2-400-784, with the interface that fit needs
+    def __init__(self):
+        super().__init__()
+        self.encoder = nn.Sequential(nn.Linear(784, 400), nn.ReLU(), nn.Linear(400, 4))
+        self.decoder = nn.Sequential(nn.Linear(2, 400), nn.ReLU(), nn.Linear(400, 784))
+
+    def forward(self, x):
+        mu, logvar = self.encoder(x).chunk(2, dim=1)
+        return self.decoder(mu + torch.exp(logvar / 2) * torch.randn_like(mu)), mu, logvar
+
+
+def train_usually(seed: int, epochs: int, images: int) -> tuple[nn.Module, float]:
+    """Return the model and the seconds; nothing is validated, while the seconds of `fit` include its validation."""
+    torch.manual_seed(seed)
+    dataset = datasets.FashionMNIST(helpers.fetch_fashion_mnist(), transform=transforms.ToTensor())
+    loader = DataLoader(Subset(dataset, range(images)), batch_size=128, shuffle=True)
+    model = UsualVAE()
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    begin = time.perf_counter()
+    for _ in range(epochs):
+        for batch, _ in loader:
+            x = batch.view(-1, 784)
+            logits, mu, logvar = model(x)
+            recon = F.binary_cross_entropy(torch.sigmoid(logits), x, reduction="sum")
+            loss = recon - 0.5 * torch.sum(1 + logvar - mu.pow(2) - logvar.exp())
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    return model, time.perf_counter() - begin
+
+
+def train_by_fit(network: type, seed: int, epochs: int, images: int) -> tuple[nn.Module, float]:
+    torch.manual_seed(seed)
+    x, x_val = helpers.load_fashion_mnist("train")[0][:images], helpers.load_fashion_mnist("validation")[0]
+    model = network()
+    begin = time.perf_counter()
+    helpers.fit(model, x, x_val, epochs=epochs, batch_size=128, progress=False)
+    return model, time.perf_counter() - begin
+
+
+def row(what: str, values, unit: str, wanted: str = "", summary=statistics.median) -> dict:
+    return {"what": what, "value": summary(values), "unit": unit, "wanted": wanted, "values": list(values)}
+
+
+def full_runs(name: str, train, options, wanted=("", "")):
+    runs = [train(seed, options.epochs, options.images) for seed in options.seeds]
+    yield row(f"{name}, {options.epochs} epochs", [seconds for _, seconds in runs], "s", wanted[0])
+    nelbos = [sum(helpers.evaluate(model, helpers.load_fashion_mnist("test")[0])).mean().item() for model, _ in runs]
+    yield row(f"{name}, mean test NELBO", nelbos, "nats", wanted[1], statistics.mean)
+
+
+def usual(options):
+    recipes = {"usual recipe": train_usually, "same network, helpers.fit": partial(train_by_fit, UsualVAE)}
+    turns = [[train(i, 1, options.images)[1] for train in recipes.values()] for i in range(options.repeats)]
+    slow, fast = (row(name, seconds, "s/epoch") for name, seconds in zip(recipes, zip(*turns)))
+    yield from (slow, fast, row("usual recipe / helpers.fit", [slow["value"] / fast["value"]], "times", ">= 2.5"))
+    for name, train in recipes.items() if options.full else ():
+        yield from full_runs(name, train, options)
+
+
+def start(options):
+    runs = [map(float, output([sys.executable, "-c", START]).split()) for _ in range(options.repeats)]
+    imports, loads = zip(*runs)
+    yield from (row("import helpers", imports, "s"), row("first load_fashion_mnist", loads, "s", "<= 2"))
+
+
+def notebooks(options):
+    with tempfile.TemporaryDirectory() as folder:
+        for path in sorted(helpers.ROOT.glob("notebooks/*.ipynb")):
+            begin = time.perf_counter()
+            peak = output([sys.executable, "-c", EXECUTE, path], env={**os.environ, "VAE_OUTPUT": folder})
+            yield row(path.stem, [time.perf_counter() - begin], "s")
+            yield row(f"{path.stem}, peak memory", [int(peak) / 1e9], "GB", "<= 1.5")
+
+
+def describe_machine() -> str:
+    info = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").is_file() else ""
+    cpu = next((line.split(": ")[1] for line in info.splitlines() if "model name" in line), platform.machine())
+    cores = f"{os.cpu_count()} cores, {torch.get_num_threads()} threads, load {os.getloadavg()[0]:.1f}"
+    return f"{cpu} ({torch.backends.cpu.get_cpu_capability()}), {cores}, torch {torch.__version__}, {sys.platform}"
+
+
+def main():
+    recipe = partial(full_runs, "recipe of 03", partial(train_by_fit, helpers.VAE), wanted=("<= 60", "<= 254.5"))
+    groups = {"usual": usual, "recipe": recipe, "start": start, "notebooks": notebooks}
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("groups", nargs="*", metavar="group", choices=[*groups, "all"], default="all")
+    parser.add_argument("--full", action="store_true", help="usual: train both in full too, for the test NELBO")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="of the full runs")
+    parser.add_argument("--epochs", type=int, default=10, help="of the full runs")
+    parser.add_argument("--repeats", type=int, default=3, help="of the short measurements, for their median")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write machine and rows to FILE as well")
+    parser.add_argument("--images", type=int, default=55_000, help=argparse.SUPPRESS)  # few, to try this script itself
+    options = parser.parse_args()
+    print(machine := describe_machine())
+    rows = []
+    for name in groups if "all" in options.groups else options.groups:
+        for one in groups[name](options=options):
+            rows.append(one)
+            values = ", ".join(f"{value:.2f}" for value in one["values"]) if len(one["values"]) > 1 else ""
+            print(f"{one['what']:42}{one['value']:9.2f} {one['unit']:8}{one['wanted']:10}{values}".rstrip(), flush=True)
+    if options.json:
+        options.json.write_text(json.dumps({"machine": machine, "rows": rows}, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
