@@ -155,8 +155,7 @@ def mlp(*sizes: int) -> nn.Sequential:
 class VAE(nn.Module):
     """Variational autoencoder with a Gaussian posterior and a Bernoulli decoder (Kingma & Welling 2014, App. C).
 
-    Takes x (B, 784) in [0, 1]; `forward` returns logits (B, 784), mu and logvar (B, latent_dim), with z drawn once per
-    image. Derived in notebook 02.
+    `hidden` holds the widths of the encoder's hidden layers; the decoder has them in reverse. Derived in notebook 02.
     """
 
     def __init__(self, latent_dim: int = 2, hidden: tuple[int, ...] = (256, 256, 256, 256)):
@@ -165,17 +164,21 @@ class VAE(nn.Module):
         self.encoder = mlp(784, *hidden, 2 * latent_dim)
         self.decoder = mlp(latent_dim, *reversed(hidden), 784)
 
-    def encode(self, x):
+    def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return mu and logvar (B, latent_dim) of q(z|x) for x (B, 784)."""
         mu, h = self.encoder(x).chunk(2, dim=1)
         return mu, F.logsigmoid(h)  # the variance is sigmoid(h): never above the prior's 1, so never explosive
 
-    def reparameterize(self, mu, logvar):
+    def reparameterize(self, mu: Tensor, logvar: Tensor) -> Tensor:
+        """Return one draw z (B, latent_dim) from q(z|x) for each image, a function of mu and logvar (section 2.4)."""
         return mu + torch.exp(logvar / 2) * torch.randn_like(mu)
 
-    def decode(self, z):
+    def decode(self, z: Tensor) -> Tensor:
+        """Return the logits (B, 784) of p(x|z) for z (B, latent_dim)."""
         return self.decoder(z)
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return logits (B, 784), mu and logvar (B, latent_dim) for x (B, 784), with z drawn once per image."""
         mu, logvar = self.encode(x)
         z = self.reparameterize(mu, logvar)
         return self.decode(z), mu, logvar
