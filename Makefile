@@ -21,11 +21,11 @@ lab: setup
 bench: setup
 	$(BIN)/python tests/benchmark.py
 
+# The data: data/, FASHION_MNIST_DIR, the Debian package where installed, the internet; last of all that package by apt.
+FETCH := $(BIN)/python -c "import helpers; helpers.fetch_fashion_mnist()"
 setup: .venv/installed
-	@$(BIN)/python -c "import helpers; helpers.fetch_fashion_mnist()" || { \
-	  echo "Trying the Debian package dataset-fashion-mnist instead."; \
-	  apt-get update -q && apt-get install -q -y dataset-fashion-mnist && \
-	  $(BIN)/python -c "import helpers; helpers.fetch_fashion_mnist()"; }
+	@$(FETCH) 2>/dev/null || { echo "No data here and no download: trying the Debian package dataset-fashion-mnist."; \
+	  apt-get update -q && apt-get install -q -y dataset-fashion-mnist; $(FETCH); }
 
 .venv/installed: requirements.txt
 	$(PYTHON) -m venv .venv
