@@ -1,5 +1,5 @@
 # make run   set up, then execute every notebook on the full data and refresh images/
-# make test  set up, then ruff, unit tests, every notebook in full, browser tests
+# make test  set up, then ruff, the check of the notebook files, unit tests, every notebook in full
 # make lab   set up, then open JupyterLab on notebooks/
 # make bench set up, then the benchmark
 PYTHON ?= python3
