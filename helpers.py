@@ -7,11 +7,12 @@ Symbols, the same in every notebook, figure and test (B images in a batch, Z = 2
     recon   (B,)      reconstruction loss     kl      (B,)    KL(q(z|x) || p(z));  elbo = -(recon + kl)
 Every likelihood quantity is in nats per image: summed over pixels and latent dimensions, averaged over images only.
 
-Sections: settings, data, model, objective, training, checkpoints, claims, latent space, figures.
+Sections: settings, data, model, objective, training, checkpoints, claims, latent space, figures, widgets.
 """
 
 import gzip
 import hashlib
+import io
 import math
 import os
 import shutil
@@ -21,9 +22,12 @@ import zlib
 from http.client import HTTPException
 from pathlib import Path
 
+import ipywidgets
 import matplotlib.patheffects
 import matplotlib.pyplot as plt
 import torch
+from matplotlib.collections import EllipseCollection
+from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.datasets import FashionMNIST
@@ -411,6 +415,24 @@ def decode(model: VAE, z: Tensor) -> Tensor:
     return torch.sigmoid(model.decode(z.float().to(next(model.parameters()).device))).cpu()
 
 
+def aggregate_posterior(mu: Tensor, logvar: Tensor, axis: Tensor) -> Tensor:
+    """Return q(z), the mean of the posteriors N(mu, exp(logvar)), both (N, 2), on the grid axis x axis.
+
+    Row i of the result (G, G) has z2 = axis[i], column j has z1 = axis[j]: a density per unit of area of the plane.
+    Hoffman & Johnson 2016. Raises ValueError for other than two dimensions. Derived in notebook 04.
+    """
+    _check_same_shape("mu", mu, "logvar", logvar)
+    _check_plane("mu", mu)
+    posterior = torch.distributions.Normal(mu.T[..., None], torch.exp(logvar / 2).T[..., None])
+    along_z1, along_z2 = posterior.log_prob(axis).exp()
+    return along_z2.T @ along_z1 / len(mu)
+
+
+def _check_plane(name: str, z: Tensor) -> None:
+    if z.dim() != 2 or z.shape[1] != 2:
+        raise ValueError(f"{name}: expected shape (N, 2), received {tuple(z.shape)}")
+
+
 # figures
 
 
@@ -448,7 +470,7 @@ def show_images(
     ax.set_yticks([30 * i + 15 for i in range(len(rows))], rows)
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
-    return ax.imshow(grid.numpy(), cmap="gray_r", vmin=0, vmax=vmax)
+    return ax.imshow(grid.numpy(), cmap="gray_r", vmin=0, vmax=vmax, interpolation="nearest")
 
 
 def show_latent(z: Tensor, y: Tensor | None = None, ax: plt.Axes | None = None, names: bool = True, size: float = 3):
@@ -457,8 +479,7 @@ def show_latent(z: Tensor, y: Tensor | None = None, ax: plt.Axes | None = None, 
     With labels y (N,) the points have the fixed class colours, and the name of each class stands on its median unless
     `names` is False. Raises ValueError for other than two dimensions.
     """
-    if z.dim() != 2 or z.shape[1] != 2:
-        raise ValueError(f"z: expected shape (N, 2), received {tuple(z.shape)}")
+    _check_plane("z", z)
     ax, z = ax or plt.gca(), z.detach().cpu()
     colors = "0.35" if y is None else [COLORS[label] for label in y]
     points = ax.scatter(*z.T, s=size, c=colors, linewidths=0, alpha=0.7)
@@ -468,6 +489,21 @@ def show_latent(z: Tensor, y: Tensor | None = None, ax: plt.Axes | None = None, 
     limits = (-LATENT_LIMIT, LATENT_LIMIT)
     ax.set(xlim=limits, ylim=limits, aspect="equal", xlabel="$z_1$", ylabel="$z_2$")
     return points
+
+
+def show_posteriors(mu: Tensor, logvar: Tensor, ax: plt.Axes | None = None, scale: float = 2, color="black"):
+    """Draw each posterior N(mu, exp(logvar)), both (N, 2), as an ellipse of `scale` standard deviations; return them.
+
+    At scale 2 an ellipse holds 1 - exp(-2) = 86.5 % of its draws. Raises ValueError for other than two dimensions.
+    Used in notebook 04.
+    """
+    _check_same_shape("mu", mu, "logvar", logvar)
+    _check_plane("mu", mu)
+    ax, mu = ax or plt.gca(), mu.detach().cpu().numpy()
+    width, height = (2 * scale * torch.exp(logvar.detach().cpu() / 2)).T.numpy()
+    style = {"facecolors": "none", "edgecolors": color, "linewidths": 0.8}
+    ellipses = EllipseCollection(width, height, 0 * width, units="xy", offsets=mu, transOffset=ax.transData, **style)
+    return ax.add_collection(ellipses)
 
 
 def _name_classes(ax: plt.Axes, places: dict[str, list[float]]) -> None:
@@ -489,3 +525,29 @@ def show_scale(costs: dict[str, float], ax: plt.Axes | None = None):
     ax.bar_label(bars, fmt="%.1f", padding=3)
     ax.set(xlabel="cost (nats per image)", xlim=(0, 1.12 * max(costs.values())))
     return bars
+
+
+# widgets
+
+
+def latent_sliders(model: VAE) -> ipywidgets.HBox:
+    """Return a slider for each of z1 and z2 beside the garment that `model` decodes there. Used in notebook 05."""
+    limits = {"min": -LATENT_LIMIT, "max": LATENT_LIMIT, "step": 0.05, "readout_format": ".2f"}
+    sliders = [ipywidgets.FloatSlider(value=0, description=name, **limits) for name in ("z₁", "z₂")]
+    garment = ipywidgets.Image(format="png", width=224, height=224)
+
+    def redraw(change=None) -> None:
+        z = torch.tensor([[slider.value for slider in sliders]])
+        garment.value = _png(decode(model, z)[0])
+
+    for slider in sliders:
+        slider.observe(redraw, "value")
+    redraw()
+    return ipywidgets.HBox([ipywidgets.VBox(sliders), garment])
+
+
+def _png(image: Tensor) -> bytes:
+    pixels = (255 * (1 - image.view(28, 28))).round().byte().numpy()  # dark ink on white
+    file = io.BytesIO()
+    Image.fromarray(pixels).resize((224, 224), Image.Resampling.NEAREST).save(file, "PNG")
+    return file.getvalue()

@@ -1,5 +1,6 @@
 """Tests of the claims, the latent-space functions and the figures in helpers.py."""
 
+import io
 import math
 from itertools import combinations
 
@@ -333,3 +334,109 @@ def test_given_axes_are_drawn_on_and_no_other_figure_is_opened(ax, draw):
 def test_without_axes_the_current_ones_are_drawn_on(ax, draw):
     assert draw() is ax
     assert len(plt.get_fignums()) == 1
+
+
+# posteriors and the aggregate posterior
+
+
+@pytest.fixture
+def posteriors():
+    torch.manual_seed(0)
+    return torch.randn(40, 2), -2 * torch.rand(40, 2) - 1
+
+
+def test_the_two_sigma_ellipse_of_a_posterior_holds_865_of_1000_of_its_draws(ax):
+    ellipses = helpers.show_posteriors(torch.tensor([[1.0, -2.0]]), torch.tensor([[0.09, 0.25]]).log(), ax)
+
+    axes = np.array([ellipses.get_widths()[0], ellipses.get_heights()[0]]) / 2
+    draws = np.random.default_rng(0).normal((1, -2), (0.3, 0.5), size=(100_000, 2))
+    inside = (((draws - (1, -2)) / axes) ** 2).sum(axis=1) < 1
+    assert axes == pytest.approx((0.6, 1.0))
+    assert inside.mean() == pytest.approx(1 - math.exp(-2), abs=0.005)
+
+
+def test_show_posteriors_draws_each_ellipse_around_its_mean_in_units_of_the_plane(ax):
+    helpers.show_latent(torch.zeros(1, 2), ax=ax)
+    helpers.show_posteriors(torch.tensor([[1.0, -2.0]]), torch.tensor([[0.09, 0.25]]).log(), ax).set_linewidth(0.5)
+    ax.collections[0].remove()
+
+    ax.axis("off")
+    ax.figure.canvas.draw()
+    dark = np.argwhere(np.asarray(ax.figure.canvas.buffer_rgba())[::-1, :, 0] < 200)[:, ::-1]
+    (left, bottom), (right, top) = ax.transData.inverted().transform([dark.min(axis=0), dark.max(axis=0)])
+    assert (left, right, bottom, top) == pytest.approx((0.4, 1.6, -3, -1), abs=0.04)
+
+
+def test_show_posteriors_draws_on_the_current_axes_when_none_are_given(ax, posteriors):
+    assert helpers.show_posteriors(*posteriors).axes is ax
+    assert plt.get_fignums() == [1]
+
+
+def test_the_aggregate_posterior_is_the_mean_of_the_normal_densities(posteriors):
+    mu, logvar = posteriors
+    axis = torch.linspace(-3, 3, 7)
+
+    q = helpers.aggregate_posterior(mu, logvar, axis)
+
+    distribution = torch.distributions.Independent(torch.distributions.Normal(mu, (logvar / 2).exp()), 1)
+    for i, j in ((0, 0), (2, 5), (5, 2), (6, 3)):
+        at = torch.stack([axis[j], axis[i]])  # row i is z2, column j is z1
+        torch.testing.assert_close(q[i, j], distribution.log_prob(at).exp().mean())
+
+
+def test_the_aggregate_posterior_has_mass_one(posteriors):
+    axis = torch.linspace(-8, 8, 321)
+
+    mass = helpers.aggregate_posterior(*posteriors, axis).sum() * (axis[1] - axis[0]) ** 2
+
+    assert mass.item() == pytest.approx(1, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    "function", [helpers.show_posteriors, lambda *a: helpers.aggregate_posterior(*a, torch.ones(2))]
+)
+def test_posteriors_in_other_than_two_dimensions_are_refused(function):
+    with pytest.raises(ValueError, match=r"expected shape \(N, 2\), received \(5, 3\)"):
+        function(torch.zeros(5, 3), torch.zeros(5, 3))
+    with pytest.raises(ValueError, match=r"expected one shape .* received \(5, 2\) and \(4, 2\)"):
+        function(torch.zeros(5, 2), torch.zeros(4, 2))
+    assert plt.get_fignums() == []
+
+
+# widgets
+
+
+def shown(sliders):
+    """The picture of the sliders as (28, 28) numbers, 0 white and 1 black: the middle of each of its pixels."""
+    file = io.BytesIO(sliders.children[1].value)
+    return 1 - plt.imread(file, format="png")[4::8, 4::8]
+
+
+@pytest.mark.parametrize("z1, z2", [(0, 0), (-4, -4), (-4, 4), (4, -4), (4, 4), (1.25, -0.6)])
+def test_the_sliders_show_what_the_model_decodes_over_their_whole_range(vae, z1, z2):
+    sliders = helpers.latent_sliders(vae)
+
+    sliders.children[0].children[0].value = z1
+    sliders.children[0].children[1].value = z2
+
+    expected = helpers.decode(vae, torch.tensor([[z1, z2]])).view(28, 28).numpy()
+    assert np.abs(shown(sliders) - expected).max() < 0.5 / 255 + 1e-4
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_each_step_of_a_slider_changes_the_picture(which):
+    sliders = helpers.latent_sliders(helpers.load_vae(helpers.REFERENCE))
+    slider = sliders.children[0].children[which]
+    pictures = set()
+
+    steps = np.linspace(slider.min, slider.max, 17)
+    for slider.value in steps:
+        pictures.add(sliders.children[1].value)
+
+    assert (slider.min, slider.max) == (-helpers.LATENT_LIMIT, helpers.LATENT_LIMIT)
+    assert len(pictures) == len(steps)
+
+
+def test_the_sliders_need_a_latent_plane():
+    with pytest.raises(ValueError, match=r"z: expected shape \(N, 3\), received \(1, 2\)"):
+        helpers.latent_sliders(helpers.VAE(latent_dim=3, hidden=(8,)))

@@ -1,16 +1,23 @@
 """The notebooks as files: what is committed, what tools/notebooks.py does with it, and whether nbval would notice."""
 
 import ast
+import base64
+import io
+import math
 import os
 import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from statistics import NormalDist
 
 import nbformat
+import numpy as np
 import pytest
+import torch
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from PIL import Image
 
 import helpers
 from tools import notebooks as tool
@@ -484,3 +491,61 @@ def test_nbval_notices_one_altered_digit_in_notebook_02(tmp_path):
 
     assert set(outcomes["good.ipynb"]) == {"PASSED"}
     assert outcomes["altered.ipynb"] == [*outcomes["good.ipynb"][:-1], "FAILED"]
+
+
+# formulas: what a notebook prints, computed a second time without torch
+
+PRIOR = NormalDist()
+FORMULAS = {
+    "04: of a draw from the prior, √(π/2)": math.sqrt(math.pi / 2),
+    "05: outermost quantile": PRIOR.inv_cdf(14.5 / 15),
+    "05: prior mass within the quantile grid": 100 * (14.5 / 15 - 0.5 / 15) ** 2,
+    "05: prior mass within the even grid": 100 * math.erf(3 / math.sqrt(2)) ** 2,
+}
+
+
+def printed_by(number):
+    (path,) = [path for path in REAL if path.name.startswith(number)]
+    streams = [output for cell in tool.code_cells(tool.read(path)) for output in cell.outputs if "text" in output]
+    return "".join(output.text for output in streams)
+
+
+@pytest.mark.parametrize("name", FORMULAS)
+def test_a_printed_formula_agrees_with_the_standard_library(name):
+    number, claim = name.split(": ", 1)
+    value, tolerance = re.search(re.escape(claim) + r": ([\d.]+) ?%? \(± ([\d.]+)\)", printed_by(number)).groups()
+
+    assert float(value) == pytest.approx(FORMULAS[name], abs=float(tolerance))
+
+
+def test_the_grid_of_notebook_05_has_z1_to_the_right_and_z2_upwards(capsys):
+    (cell,) = [cell for cell in tool.read(ROOT / "notebooks" / "05_generation.ipynb").cells if cell.id == "grid-points"]
+    names = {"torch": torch, "Normal": torch.distributions.Normal, "claim": helpers.claim}
+    exec(cell.source, names)
+
+    grid = names["grid_of"](names["quantiles"]).view(15, 15, 2)
+
+    expected = [PRIOR.inv_cdf((j + 0.5) / 15) for j in range(15)]
+    torch.testing.assert_close(grid[:, :, 0], torch.tensor(expected).expand(15, 15))
+    torch.testing.assert_close(grid[:, :, 1], torch.tensor(expected[::-1])[:, None].expand(15, 15))
+    assert "but the text" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("channels, error", [(1, 0), (3, 16)], ids=["grey", "colours"])
+def test_a_figure_becomes_smaller_and_a_grey_one_keeps_every_pixel(channels, error):
+    pixels = np.random.default_rng(0).integers(0, 256, (90, 90, channels)).repeat(3 // channels, axis=2)
+    original = io.BytesIO()
+    Image.fromarray(pixels.astype(np.uint8)).convert("RGBA").save(original, "PNG")
+
+    stored = base64.b64decode(tool.palette(base64.b64encode(original.getvalue()).decode()))
+
+    assert len(stored) < len(original.getvalue())
+    assert np.abs(np.asarray(Image.open(io.BytesIO(stored)).convert("RGB")) - pixels).mean() <= error
+
+
+def test_a_transparent_figure_stays_as_it_is():
+    original = io.BytesIO()
+    Image.new("RGBA", (9, 9), (0, 0, 0, 0)).save(original, "PNG")
+    png = base64.b64encode(original.getvalue()).decode()
+
+    assert tool.palette(png) == png

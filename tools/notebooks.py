@@ -10,7 +10,9 @@ The normal form keeps two runs on one machine byte-identical: no timestamps, ver
 """
 
 import argparse
+import base64
 import copy
+import io
 import itertools
 import json
 import os
@@ -28,6 +30,7 @@ from bs4 import BeautifulSoup
 from nbclient import NotebookClient
 from nbclient.exceptions import CellControlSignal
 from nbconvert.filters import markdown2html_mistune, strip_ansi
+from PIL import Image
 from traitlets.config import Config
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -154,7 +157,20 @@ def execute(path: Path) -> str:
     except (CellControlSignal, RuntimeError) as error:
         reason = strip_ansi(str(error))
         raise SystemExit(f"\n{path}: cell {cells[-1]} failed; the file stays as it was.\n{reason}") from None
+    for cell in code_cells(notebook):
+        for output in cell.outputs:
+            if "image/png" in output.get("data", {}):
+                output.data["image/png"] = palette(output.data["image/png"])
     return normal_form(notebook)
+
+
+def palette(png: str) -> str:
+    """Return the figure with a palette of 256 colours, half the size: grey loses nothing; a transparent one stays."""
+    figure, small = Image.open(io.BytesIO(base64.b64decode(png))), io.BytesIO()
+    if figure.convert("RGBA").getextrema()[3] != (255, 255):
+        return png
+    figure.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(small, "PNG", optimize=True)
+    return base64.b64encode(small.getvalue()).decode()
 
 
 def make_reference(own: Path, start: float) -> None:
