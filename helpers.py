@@ -423,9 +423,12 @@ def aggregate_posterior(mu: Tensor, logvar: Tensor, axis: Tensor) -> Tensor:
     """
     _check_same_shape("mu", mu, "logvar", logvar)
     _check_plane("mu", mu)
-    posterior = torch.distributions.Normal(mu.T[..., None], torch.exp(logvar / 2).T[..., None])
-    along_z1, along_z2 = posterior.log_prob(axis).exp()
-    return along_z2.T @ along_z1 / len(mu)
+    q = torch.zeros(len(axis), len(axis))
+    for mean, sigma in zip(mu.split(5000), torch.exp(logvar / 2).split(5000)):
+        posterior = torch.distributions.Normal(mean.T[..., None], sigma.T[..., None])
+        along_z1, along_z2 = posterior.log_prob(axis).exp()
+        q += along_z2.T @ along_z1 / len(mu)
+    return q
 
 
 def _check_plane(name: str, z: Tensor) -> None:
