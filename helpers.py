@@ -7,7 +7,8 @@ Symbols, the same in every notebook, figure and test (B images in a batch, Z = 2
     recon   (B,)      reconstruction loss     kl      (B,)    KL(q(z|x) || p(z));  elbo = -(recon + kl)
 Every likelihood quantity is in nats per image: summed over pixels and latent dimensions, averaged over images only.
 
-Sections: settings, data, model, objective, training, checkpoints, claims, latent space, figures, widgets.
+Sections: settings, data, model, objective, training, checkpoints, claims, latent space, exact inference, figures,
+widgets.
 """
 
 import gzip
@@ -18,6 +19,7 @@ import os
 import shutil
 import tempfile
 import time
+import warnings
 import zlib
 from http.client import HTTPException
 from pathlib import Path
@@ -434,6 +436,70 @@ def aggregate_posterior(mu: Tensor, logvar: Tensor, axis: Tensor) -> Tensor:
 def _check_plane(name: str, z: Tensor) -> None:
     if z.dim() != 2 or z.shape[1] != 2:
         raise ValueError(f"{name}: expected shape (N, 2), received {tuple(z.shape)}")
+
+
+# exact inference
+
+
+@torch.no_grad()
+def log_joint(model: VAE, x: Tensor, z: Tensor) -> Tensor:
+    """Return log p(x|z) + log p(z) (N, M), in nats, of each image x (N, 784) at each point z (M, 2), on the CPU.
+
+    All pairs are one matrix product, x . logits(z) - sum softplus(logits(z)). Raises ValueError for bad images, or
+    when the latent space of `model` is not a plane. Derived in notebook 06.
+    """
+    _check_images("x", x)
+    _check_plane("z", z)
+    if model.config["latent_dim"] != 2:
+        raise ValueError(f"model: expected latent_dim 2 for a sum over a plane, found {model.config['latent_dim']}")
+    logits = model.decode(z.to(next(model.parameters()).device)).cpu()
+    log_prior = torch.distributions.Normal(0, 1).log_prob(z).sum(dim=1)
+    return torch.addmm(log_prior - F.softplus(logits).sum(dim=1), x, logits.T)
+
+
+def exact_log_likelihood(model: VAE, x: Tensor, size: int = 300, half_width: float = 5.0) -> Tensor:
+    """Return log p(x) (N,) of the images x (N, 784), in nats: the integral over z as a sum over a grid.
+
+    The grid has size x size points on [-half_width, half_width]^2. Warns when an image has more than 5 % of its
+    posterior on the border of the grid; raises what `log_joint` raises. Derived in notebook 06.
+    """
+    z, log_cell, on_border = _plane(size, half_width)
+    total = border = torch.full((len(x),), -math.inf)
+    for part, at_border in zip(z.split(2000), on_border.split(2000)):
+        terms = log_joint(model, x, part)
+        total = torch.logaddexp(total, terms.logsumexp(dim=1))
+        border = torch.logaddexp(border, terms[:, at_border].logsumexp(dim=1))
+    _warn_of_border((border - total).exp(), half_width)
+    return total + log_cell
+
+
+def exact_posterior(model: VAE, x: Tensor, size: int = 300, half_width: float = 5.0) -> Tensor:
+    """Return the mass (N, size, size) of the true posterior p(z|x) in each cell of the grid of `exact_log_likelihood`.
+
+    Rows run along z2 from -half_width, columns along z1. Warns and raises as `exact_log_likelihood`.
+    """
+    z, _, on_border = _plane(size, half_width)
+    mass = torch.cat([log_joint(model, x, part) for part in z.split(2000)], dim=1).softmax(dim=1)
+    _warn_of_border(mass[:, on_border].sum(dim=1), half_width)
+    return mass.view(len(x), size, size)
+
+
+def _plane(size: int, half_width: float) -> tuple[Tensor, float, Tensor]:
+    if size < 2 or half_width <= 0:
+        raise ValueError(f"expected size >= 2 and half_width > 0, received {size} and {half_width}")
+    axis = torch.linspace(-half_width, half_width, size)
+    z = torch.cartesian_prod(axis, axis).flip(1)
+    return z, 2 * math.log(2 * half_width / (size - 1)), z.abs().amax(dim=1) > half_width * (1 - 1 / size)
+
+
+def _warn_of_border(share: Tensor, half_width: float) -> None:
+    outside = int((share > 0.05).sum())
+    if outside:
+        warnings.warn(
+            f"{outside} of {len(share)} images have more than 5 % of their posterior on the border of the grid: "
+            f"their sums miss mass. Enlarge half_width (now {half_width:g}), and size in proportion.",
+            stacklevel=3,
+        )
 
 
 # figures
