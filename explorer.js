@@ -63,8 +63,9 @@ const BODY = `
   @container (min-width: 600px) {
     .explorer { gap: 16px 24px; font-size: 16px;
       grid: "map garment" "readout readout" "sliders sliders" "buttons buttons" / minmax(0, 1fr) minmax(0, 1fr); }
-    .readout { grid: auto / 2fr 3fr calc(50% - 12px); gap: 24px; }
-    .readout dd { min-height: 0; font-size: 18px; }
+    .readout { grid: auto / 9fr 11fr 50%; column-gap: 12px; }
+    .readout > :last-child { padding-left: 12px; }
+    .readout dd { min-height: 0; font-size: clamp(13px, 2.1cqw, 18px); white-space: nowrap; }
     .sliders { gap: 24px; }
     .hint { flex: 1; text-align: right; }
   }
@@ -138,7 +139,7 @@ function words({ z, share, className, votes, voters }) {
   const percent = share >= 0.1 ? Math.round(100 * share) : share >= 0.001 ? (100 * share).toFixed(1) : "fewer than 0.1";
   return {
     position: `(${number(z[0])}, ${number(z[1])})`,
-    nearest: `${className} (${votes} of ${voters} nearest)`,
+    nearest: `${className}, ${votes} of ${voters}`,
     prior: `${percent} % of draws fall farther out`,
   };
 }
@@ -169,7 +170,7 @@ function render({ model, el, ownPage = false }) {
   const codes = halves(model.get("codes"));
   const labels = bytes(model.get("labels"));
   const decode = makeDecoder(model.get("sizes"), halves(model.get("weights")));
-  const backdrop = document.createElement("canvas"); // everything on the map that does not move
+  const [backdrop, names] = ["canvas", "canvas"].map((tag) => document.createElement(tag)); // what does not move
   const picture = new ImageData(28, 28);
   picture.data.fill(255);
 
@@ -212,8 +213,8 @@ function render({ model, el, ownPage = false }) {
   function paintBackdrop() {
     size = map.clientWidth;
     scale = devicePixelRatio;
-    for (const canvas of [map, backdrop]) canvas.width = canvas.height = Math.round(size * scale);
-    const { context, ink, paper, line, write } = brush(backdrop);
+    for (const canvas of [map, backdrop, names]) canvas.width = canvas.height = Math.round(size * scale);
+    const { context, paper, line, write } = brush(backdrop);
     context.fillStyle = paper;
     context.fillRect(0, 0, size, size);
     const [x0, y0] = place([0, 0]);
@@ -250,11 +251,13 @@ function render({ model, el, ownPage = false }) {
     write("z₁", [size - 8, y0 - small], `italic ${small + 2}px`);
     context.textAlign = "left";
     write("z₂", [x0 + 8, small + 2], `italic ${small + 2}px`);
-    nameClasses(context, write, Math.max(11, Math.min(16, size / 33)));
+    nameClasses(Math.max(11, Math.min(16, size / 33)));
   }
 
-  function nameClasses(context, write, font) {
+  function nameClasses(font) {
+    const { context, write } = brush(names);
     const taken = [];
+    context.textBaseline = "middle";
     context.textAlign = "center";
     context.font = `600 ${font}px ${getComputedStyle(map).fontFamily}`;
     const byHeight = [...medians].sort(([, p], [, q]) => p[1] - q[1]);
@@ -286,6 +289,7 @@ function render({ model, el, ownPage = false }) {
     context.setLineDash([6, 5]);
     stroke(2, ink);
     context.setLineDash([]);
+    context.drawImage(names, 0, 0, size, size);
     context.textAlign = "center";
     context.textBaseline = "middle";
     for (const [name, [left, top]] of [["A", start], ["B", end]]) {
@@ -348,8 +352,8 @@ function render({ model, el, ownPage = false }) {
 
   function speak({ position, nearest, prior }) {
     const before = garment.ariaLabel;
-    garment.ariaLabel = `Decoded garment at z = ${position}; nearest class: ${nearest}`;
-    if (before !== "Decoded garment") spoken.textContent = `z = ${position}. Nearest class: ${nearest}. ${prior}.`;
+    garment.ariaLabel = `Decoded garment at z = ${position}, nearest class ${nearest}`;
+    if (before !== "Decoded garment") spoken.textContent = `z = ${position}. Nearest class ${nearest} codes. ${prior}.`;
   }
 
   const soon = () => (frame ||= requestAnimationFrame(draw));
