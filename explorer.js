@@ -188,6 +188,7 @@ function render({ model, el, ownPage = false }) {
   let scale = 1; // device pixels in one of them
   let frame = 0;
   let walking = 0;
+  let moved = false; // nothing is said before
   let [syncing, speaking] = [0, 0];
 
   // The map: z₁ to the right, z₂ up.
@@ -351,12 +352,13 @@ function render({ model, el, ownPage = false }) {
   }
 
   function speak({ position, nearest, prior }) {
-    const before = garment.ariaLabel;
     garment.ariaLabel = `Decoded garment at z = ${position}, nearest class ${nearest}`;
-    if (before !== "Decoded garment") spoken.textContent = `z = ${position}. Nearest class ${nearest} codes. ${prior}.`;
+    if (moved) spoken.textContent = `z = ${position}. Nearest class ${nearest} codes. ${prior}.`;
   }
 
   const soon = () => (frame ||= requestAnimationFrame(draw));
+
+  const follows = () => ((moved = true), soon());
 
   const refresh = () => {
     explorer.dataset.theme = isDark(ownPage) ? "dark" : "light";
@@ -448,7 +450,7 @@ function render({ model, el, ownPage = false }) {
     themed.observe(element, { attributeFilter: ["class", "theme", "data-jp-theme-light", "data-vscode-theme-kind"] });
   on(matchMedia("(prefers-color-scheme: dark)"), "change", refresh);
   on(window, "resize", () => devicePixelRatio !== scale && refresh());
-  model.on("change:z", soon);
+  model.on("change:z", follows);
   stop();
   refresh();
   shown.observe(map);
@@ -457,7 +459,7 @@ function render({ model, el, ownPage = false }) {
     cleanup.abort();
     shown.disconnect();
     themed.disconnect();
-    model.off("change:z", soon);
+    model.off("change:z", follows);
     cancelAnimationFrame(frame);
     [syncing, speaking].forEach(clearTimeout);
     host.remove();

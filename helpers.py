@@ -568,7 +568,7 @@ class LatentExplorer(anywidget.AnyWidget if anywidget else ipywidgets.HBox):
         """
         path = Path(path)
         names = ("z", "limit", "classes", "colors", "sizes", "weights", "codes", "labels")
-        state = json.dumps({name: getattr(self, name) for name in names}).replace("</", "<\\/")
+        state = json.dumps({name: getattr(self, name) for name in names}).replace("<", "\\u003c")
         page = PAGE % (self._esm.replace("export default", "const explorer ="), state)
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="save-", dir=path.parent) as scratch:
@@ -664,9 +664,9 @@ def _add_sliders(explorer: LatentExplorer, model: VAE) -> None:
     def show(_):
         for slider, value in zip(sliders, explorer.z):
             slider.value = value
-        image = decode(model, torch.tensor([explorer.z])).view(28, 28)
+        grey = (255 * (1 - decode(model, torch.tensor([explorer.z])))).round().byte().view(28, 28, 1).expand(-1, -1, 3)
         png = io.BytesIO()
-        plt.imsave(png, image.repeat_interleave(10, 0).repeat_interleave(10, 1), cmap="gray_r", vmin=0, vmax=1)
+        plt.imsave(png, grey.repeat_interleave(10, 0).repeat_interleave(10, 1).numpy())
         garment.value = png.getvalue()
 
     def move(_):

@@ -7,7 +7,6 @@ they fail. The notebook's front end is the one that is installed: JupyterLab, or
 import base64
 import builtins
 import importlib.util
-import json
 import os
 import re
 import shutil
@@ -207,7 +206,7 @@ def test_without_anywidget_two_sliders_move_the_garment_over_the_whole_plane(wit
 
     for z in [(0.0, 0.0), (-4.0, -4.0), (4.0, 4.0), (-4.0, 4.0), (1.23, -0.45)]:
         sliders[0].value, sliders[1].value = z
-        seen.add(garment.value)
+        seen.add(bytes(garment.value))
         assert explorer.z == z
 
     assert len(seen) == 5 and all(png.startswith(b"\x89PNG") for png in seen)
@@ -375,7 +374,7 @@ def test_a_drag_moves_the_point_all_the_way_and_stays_inside(opened):
         page.mouse.move(*at(page, x, 1))
         seen.add(position(page))
     assert len(seen) == 9 and position(page) == pytest.approx((2, 1), abs=0.02)
-    page.mouse.move(*at(page, 6, -9))
+    page.mouse.move(*at(page, 6, -5))
     assert position(page) == (4, -4)
     page.mouse.up()
     page.mouse.move(*at(page, 0, 0))
@@ -416,7 +415,8 @@ def test_the_sliders_move_the_point_and_follow_it(opened):
     slide(page, -1.25, 3.5)
     assert position(page) == (-1.25, 3.5)
     page.mouse.click(*at(page, 2, 1))
-    assert [float(slider.input_value()) for slider in page.locator("input").all()] == list(position(page))
+    there = position(page)
+    assert [float(slider.input_value()) for slider in page.locator("input").all()] == list(there)
 
 
 def test_surprise_me_draws_from_the_prior(opened):
@@ -586,10 +586,7 @@ class Jupyter:
         raise TimeoutError((folder / "log.txt").read_text())
 
     def close(self):
-        for kernel in json.load(urllib.request.urlopen(f"{self.root}/api/kernels")):
-            request = urllib.request.Request(f"{self.root}/api/kernels/{kernel['id']}", method="DELETE")
-            urllib.request.urlopen(request, timeout=30).close()
-        self.process.terminate()
+        self.process.terminate()  # the server ends its kernels
         self.process.wait(30)
 
     def open(self, page):
@@ -605,14 +602,15 @@ class Jupyter:
     def run(self, page, index):
         """Run one cell and return its printed output."""
         cell = self.cells(page).nth(index)
-        cell.locator(".jp-InputPrompt" if self.lab else ".input_prompt").first.click()
         prompt = cell.locator(".jp-InputPrompt" if self.lab else ".input_prompt").first
         before = prompt.inner_text()
-        page.keyboard.press("Control+Enter")
-        for _ in range(600):
+        for tenth in range(600):
             now = prompt.inner_text()
-            if now != before and "*" not in now and re.search(r"\d", now):
+            if now != before and re.search(r"\d", now):
                 break
+            if tenth % 50 == 0 and "*" not in now:  # a kernel that is still connecting may let a first one go by
+                prompt.click()
+                page.keyboard.press("Control+Enter")
             page.wait_for_timeout(100)
         return cell.locator(".jp-OutputArea" if self.lab else ".output").first.inner_text()
 
@@ -626,8 +624,9 @@ def jupyter(tmp_path_factory):
     server.close()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def notebook(browser, jupyter):
+    """The notebook in the browser, with the explorer below its second cell."""
     context = browser.new_context(viewport={"width": 1280, "height": 1000})
     page = context.new_page()
     page.add_init_script(COUNT)
