@@ -273,6 +273,13 @@ def no_browser(reason):
     (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
 
 
+def chromium(playwright):
+    """Start the system's Chromium, or Playwright's own; None where there is neither."""
+    found = filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome")))
+    path = next(found, playwright.chromium.executable_path)
+    return playwright.chromium.launch(executable_path=path, args=FLAGS) if Path(path).exists() else None
+
+
 @pytest.fixture(scope="module")
 def browser():
     if importlib.util.find_spec("playwright") is None:
@@ -280,11 +287,9 @@ def browser():
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        found = filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome")))
-        path = next(found, playwright.chromium.executable_path)
-        if not Path(path).exists():
+        browser = chromium(playwright)
+        if browser is None:
             no_browser("no Chromium: apt-get install chromium, or playwright install chromium")
-        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
         yield browser
         browser.close()
 
@@ -570,7 +575,7 @@ class Jupyter:
         options = [f"--port={port}", "--no-browser", "--allow-root"]
         options += [f"--{kind}.{name}=" for kind in ("IdentityProvider", "NotebookApp") for name in ("token",)]
         options += ["--NotebookApp.password=", "--KernelSpecManager.ensure_native_kernel=True"]
-        environment = {**os.environ, "JUPYTER_CONFIG_DIR": str(folder / "config"), "MPLBACKEND": "agg"}
+        environment = {**os.environ, "JUPYTER_CONFIG_DIR": str(folder / "config")}
         log = (folder / "log.txt").open("w")
         self.process = subprocess.Popen(
             [sys.executable, "-m", app, *options], cwd=folder, env=environment, stdout=log, stderr=log
