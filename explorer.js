@@ -18,7 +18,7 @@ const PAGE_STYLE = `
 
 const BODY = `
 <style>
-  :host { display: block; width: 100%; container-type: inline-size; }
+  :host { display: block; width: 100%; container-type: inline-size; contain: layout style; }
   .explorer {
     --ink: var(--jp-ui-font-color0, var(--vscode-editor-foreground, #16181d));
     --paper: var(--jp-layout-color0, var(--vscode-editor-background, #fff));
@@ -186,6 +186,7 @@ function render({ model, el, ownPage = false }) {
   let b = [limit / 2, (-3 * limit) / 8];
   let size = 0; // of the map, in CSS pixels
   let scale = 1; // device pixels in one of them
+  let look = {}; // the colours and the font of the theme
   let frame = 0;
   let walking = 0;
   let moved = false; // nothing is said before
@@ -198,29 +199,31 @@ function render({ model, el, ownPage = false }) {
   const brush = (canvas) => {
     const context = canvas.getContext("2d");
     context.setTransform(scale, 0, 0, scale, 0, 0);
-    const { color: ink, backgroundColor: paper, borderTopColor: line, fontFamily } = getComputedStyle(map);
     context.lineJoin = "round";
-    const write = (text, [x, y], font, fill = ink) => {
+    const { ink, paper, fontFamily } = look;
+    const write = (text, [x, y], font) => {
       context.font = `${font} ${fontFamily}`;
       context.strokeStyle = paper;
       context.lineWidth = 4;
       context.strokeText(text, x, y); // a halo: readable on any cloud
-      context.fillStyle = fill;
+      context.fillStyle = ink;
       context.fillText(text, x, y);
     };
-    return { context, ink, paper, line, write };
+    return { context, write };
   };
 
   function paintBackdrop() {
     size = map.clientWidth;
     scale = devicePixelRatio;
     for (const canvas of [map, backdrop, names]) canvas.width = canvas.height = Math.round(size * scale);
-    const { context, paper, line, write } = brush(backdrop);
-    context.fillStyle = paper;
+    const { color, backgroundColor, borderTopColor, fontFamily } = getComputedStyle(map);
+    look = { ink: color, paper: backgroundColor, line: borderTopColor, fontFamily };
+    const { context, write } = brush(backdrop);
+    context.fillStyle = look.paper;
     context.fillRect(0, 0, size, size);
     const [x0, y0] = place([0, 0]);
     const sigma = size / (2 * limit);
-    context.strokeStyle = line;
+    context.strokeStyle = look.line;
     context.lineWidth = 1;
     context.beginPath();
     context.moveTo(0, y0);
@@ -260,7 +263,7 @@ function render({ model, el, ownPage = false }) {
     const taken = [];
     context.textBaseline = "middle";
     context.textAlign = "center";
-    context.font = `600 ${font}px ${getComputedStyle(map).fontFamily}`;
+    context.font = `600 ${font}px ${look.fontFamily}`;
     const byHeight = [...medians].sort(([, p], [, q]) => p[1] - q[1]);
     for (const [label, point] of byHeight) {
       let [x, y] = place(point.map(inside));
@@ -275,7 +278,8 @@ function render({ model, el, ownPage = false }) {
   }
 
   function drawMap(z) {
-    const { context, ink, paper } = brush(map);
+    const { context } = brush(map);
+    const { ink, paper } = look;
     context.drawImage(backdrop, 0, 0, size, size);
     const [start, end, [x, y]] = [a, b, z].map(place);
     const stroke = (width, color) => {
@@ -300,7 +304,7 @@ function render({ model, el, ownPage = false }) {
       context.fill();
       stroke(2, paper);
       context.fillStyle = paper;
-      context.font = `700 12px ${getComputedStyle(map).fontFamily}`;
+      context.font = `700 12px ${look.fontFamily}`;
       context.fillText(name, left, top + 1);
     }
     context.beginPath();
