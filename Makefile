@@ -1,7 +1,8 @@
 # make run   set up, then execute every notebook on the full data and refresh images/
-# make test  set up, then ruff, the check of the notebook files, unit tests, every notebook in full
+# make test  set up, then ruff, the check of the notebook files, unit and browser tests, every notebook in full
 # make lab   set up, then open JupyterLab on notebooks/
 # make bench set up, then the benchmark
+# make test-colab  the explorer's tests with the versions that Colab has, in an environment of their own
 PYTHON ?= python3
 BIN := .venv/bin
 
@@ -21,6 +22,9 @@ lab: setup
 bench: setup
 	$(BIN)/python tests/benchmark.py
 
+test-colab: setup .venv-colab/installed
+	.venv-colab/bin/python -m pytest tests/test_explorer.py
+
 # The data: data/, FASHION_MNIST_DIR, the Debian package where installed, the internet; last of all that package by apt.
 FETCH := $(BIN)/python -c "import helpers; helpers.fetch_fashion_mnist()"
 setup: .venv/installed
@@ -33,4 +37,9 @@ setup: .venv/installed
 	$(BIN)/python -m pip install --quiet -r requirements.txt
 	@touch $@
 
-.PHONY: run test lab bench setup
+.venv-colab/installed: tests/colab-requirements.txt
+	$(PYTHON) -m venv .venv-colab
+	.venv-colab/bin/python -m pip install --quiet -r tests/colab-requirements.txt
+	@touch $@
+
+.PHONY: run test lab bench test-colab setup

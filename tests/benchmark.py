@@ -1,9 +1,11 @@
-"""Measure the series on this machine: python tests/benchmark.py [usual] [recipe] [start] [notebooks]
+"""Measure the series on this machine: python tests/benchmark.py [usual] [recipe] [start] [notebooks] [explorer]
 
 usual      one epoch of the usual recipe and one of helpers.fit, the same network, in turns; --full adds the test NELBO
 recipe     the recipe of notebook 03: seconds of training and test NELBO, once for each of --seeds
 start      importing helpers and then loading the data, each time in a new process, from a warm disk cache
 notebooks  wall time and peak memory of each notebook, executed in full into a temporary folder
+explorer   JupyterLab in a headless Chromium: from the browser's time stamp of an input event to the end of the frame in
+           which the page drew its garment (the compositor and the screen come after that); ipywidgets' interact too
 Everything runs on the CPU. Close other programs first: the load that is printed is part of the result. Linux, macOS.
 """
 
@@ -38,6 +40,32 @@ notebook.cells.append(nbformat.v4.new_code_cell(peak))
 nbclient.NotebookClient(notebook, timeout=600, resources=where, extra_arguments=["--log-level=40"]).execute()
 print(int(notebook.cells[-1].outputs[0].text) * (1 if sys.platform == "darwin" else 1024))
 """
+# The message arrives after the frame that the drawing belongs to; a picture is drawn in the frame after its load.
+MARKS = """(() => {
+  window.times = [];
+  let begin = 0;
+  const frame = new MessageChannel();
+  frame.port1.onmessage = () => { if (begin) times.push(performance.now() - begin); begin = 0; };
+  const drawn = () => frame.port2.postMessage(0);
+  const put = CanvasRenderingContext2D.prototype.putImageData;
+  CanvasRenderingContext2D.prototype.putImageData = function (...given) { put.apply(this, given); drawn(); };
+  const mark = (event) => { if (event.buttons || event.key?.startsWith("Arrow")) begin ||= event.timeStamp; };
+  for (const name of ["pointermove", "keydown"]) addEventListener(name, mark, true);
+  document.addEventListener("load", (event) => event.target.tagName === "IMG" && requestAnimationFrame(drawn), true);
+})()"""
+FRAMES = """() => {
+  window.counting = true;
+  window.frameTimes = [];
+  const step = (now) => { frameTimes.push(now); if (counting) requestAnimationFrame(step); };
+  requestAnimationFrame(step);
+}"""
+INTERACT = """%matplotlib inline
+import ipywidgets, matplotlib.pyplot as plt
+def show(z1, z2):
+    plt.figure(figsize=(3, 3))
+    plt.imshow(helpers.decode(model, torch.tensor([[z1, z2]])).view(28, 28), cmap="gray_r")
+    plt.show()
+_ = ipywidgets.interact(show, z1=(-4.0, 4.0, 0.1), z2=(-4.0, 4.0, 0.1))"""
 output = partial(subprocess.check_output, cwd=helpers.ROOT, text=True)
 
 
@@ -116,6 +144,66 @@ def notebooks(options):
             yield row(f"{path.stem}, peak memory", [int(peak) / 1e9], "GB", "<= 1.5")
 
 
+def explorer(options):
+    import test_explorer as parts  # needs pytest, and the browser needs playwright
+    from playwright.sync_api import sync_playwright
+
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+        browser = parts.chromium(playwright)
+        if browser is None:
+            return print("explorer: no Chromium here, nothing measured")
+        jupyter = parts.Jupyter(Path(folder), [*parts.CELLS[:2], INTERACT])
+        try:
+            page = browser.new_page(viewport={"width": 1280, "height": 1000})
+            page.add_init_script(MARKS)
+            jupyter.open(page)
+            for cell in (0, 1):
+                jupyter.run(page, cell)
+            yield from measure_drag(page, parts.at, "explorer in JupyterLab")
+            own = browser.new_page(viewport={"width": 1280, "height": 1000})
+            own.add_init_script(MARKS)
+            z, y = torch.randn(5000, 2), torch.arange(10).repeat(500)
+            helpers.latent_explorer(helpers.load_vae(helpers.REFERENCE), z, y).save(f"{folder}/page.html")
+            own.goto(Path(folder, "page.html").as_uri())
+            yield from measure_drag(own, parts.at, "explorer as a page")
+            own.close()
+            jupyter.run(page, 2)
+            page.locator(".noUi-handle").first.focus()
+            page.evaluate("times.length = 0")
+            for _ in range(30):
+                page.keyboard.press("ArrowRight")
+                page.wait_for_timeout(300)
+            yield row("interact with matplotlib, event to paint", [quantile(page, 50)], "ms")
+        finally:
+            jupyter.close()
+
+
+def measure_drag(page, at, name):
+    page.locator("canvas.map").scroll_into_view_if_needed()
+    (left, top), (right, bottom) = at(page, -3, 2), at(page, 3, -2)
+    page.mouse.move(left, top)
+    page.mouse.down()
+    page.wait_for_timeout(300)
+    for pause in (50, 12):  # moves one by one, for the times; then one a frame, for the frames
+        page.evaluate("times.length = 0")
+        if pause == 12:
+            page.evaluate(FRAMES)  # not while times are taken: it keeps the page drawing
+        for i in range(1, 61):
+            page.mouse.move(left + i / 60 * (right - left), top + i / 60 * (bottom - top))
+            page.wait_for_timeout(pause)
+        if pause == 50:
+            yield row(f"{name}, event to paint", [quantile(page, 50)], "ms", "<= 10")
+            yield row(f"{name}, 95th percentile", [quantile(page, 95)], "ms", "<= 25")
+    frames = page.evaluate("() => (counting = false, frameTimes)")
+    page.mouse.up()
+    late = sum(max(0, round((end - begin) * 60 / 1000) - 1) for begin, end in zip(frames, frames[1:]))
+    yield row(f"{name}, frames dropped", [late], "", "<= 2")
+
+
+def quantile(page, percent: int) -> float:
+    return statistics.quantiles(page.evaluate("times"), n=100)[percent - 1]
+
+
 def describe_machine() -> str:
     info = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").is_file() else ""
     cpu = next((line.split(": ")[1] for line in info.splitlines() if "model name" in line), platform.machine())
@@ -125,7 +213,7 @@ def describe_machine() -> str:
 
 def main():
     recipe = partial(full_runs, "recipe of 03", partial(train_by_fit, helpers.VAE), wanted=("<= 60", "<= 254.5"))
-    groups = {"usual": usual, "recipe": recipe, "start": start, "notebooks": notebooks}
+    groups = {"usual": usual, "recipe": recipe, "start": start, "notebooks": notebooks, "explorer": explorer}
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("groups", nargs="*", metavar="group", choices=[*groups, "all"], default="all")
     parser.add_argument("--full", action="store_true", help="usual: train both in full too, for the test NELBO")

@@ -1,6 +1,5 @@
 """Tests of the claims, the latent-space functions and the figures in helpers.py."""
 
-import io
 import math
 from itertools import combinations
 
@@ -401,42 +400,3 @@ def test_posteriors_in_other_than_two_dimensions_are_refused(function):
     with pytest.raises(ValueError, match=r"expected one shape .* received \(5, 2\) and \(4, 2\)"):
         function(torch.zeros(5, 2), torch.zeros(4, 2))
     assert plt.get_fignums() == []
-
-
-# widgets
-
-
-def shown(sliders):
-    """The picture of the sliders as (28, 28) numbers, 0 white and 1 black: the middle of each of its pixels."""
-    file = io.BytesIO(sliders.children[1].value)
-    return 1 - plt.imread(file, format="png")[4::8, 4::8]
-
-
-@pytest.mark.parametrize("z1, z2", [(0, 0), (-4, -4), (-4, 4), (4, -4), (4, 4), (1.25, -0.6)])
-def test_the_sliders_show_what_the_model_decodes_over_their_whole_range(vae, z1, z2):
-    sliders = helpers.latent_sliders(vae)
-
-    sliders.children[0].children[0].value = z1
-    sliders.children[0].children[1].value = z2
-
-    expected = helpers.decode(vae, torch.tensor([[z1, z2]])).view(28, 28).numpy()
-    assert np.abs(shown(sliders) - expected).max() < 0.5 / 255 + 1e-4
-
-
-@pytest.mark.parametrize("which", [0, 1])
-def test_each_step_of_a_slider_changes_the_picture(which):
-    sliders = helpers.latent_sliders(helpers.load_vae(helpers.REFERENCE))
-    slider = sliders.children[0].children[which]
-    pictures = set()
-
-    steps = np.linspace(slider.min, slider.max, 17)
-    for slider.value in steps:
-        pictures.add(sliders.children[1].value)
-
-    assert (slider.min, slider.max) == (-helpers.LATENT_LIMIT, helpers.LATENT_LIMIT)
-    assert len(pictures) == len(steps)
-
-
-def test_the_sliders_need_a_latent_plane():
-    with pytest.raises(ValueError, match=r"z: expected shape \(N, 3\), received \(1, 2\)"):
-        helpers.latent_sliders(helpers.VAE(latent_dim=3, hidden=(8,)))

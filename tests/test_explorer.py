@@ -1,0 +1,691 @@
+"""Tests of the latent explorer: its Python half, the saved page in a browser, and the widget in a real Jupyter.
+
+The browser is Chromium from the system or from Playwright. Where there is none these tests are skipped, with CI set
+they fail. The notebook's front end is the one that is installed: JupyterLab, or the classic Notebook of Colab's stack.
+"""
+
+import base64
+import builtins
+import importlib.util
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import traitlets
+
+import helpers
+from tools import notebooks as tool
+
+FLAGS = (
+    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync"
+).split()
+LAB = importlib.util.find_spec("jupyterlab") is not None
+
+
+@pytest.fixture(scope="module")
+def vae():
+    return helpers.load_vae(helpers.REFERENCE)
+
+
+@pytest.fixture(scope="module")
+def points():
+    """Six hundred codes in ten clouds, as many of each class, and their labels."""
+    draws = torch.Generator().manual_seed(0)
+    labels = torch.arange(10).repeat(60)
+    angle = labels * 0.628
+    return 2 * torch.stack([angle.cos(), angle.sin()], 1) + 0.3 * torch.randn(600, 2, generator=draws), labels
+
+
+@pytest.fixture(scope="module")
+def explorer(vae, points):
+    return helpers.latent_explorer(vae, *points)
+
+
+@pytest.fixture(scope="module")
+def without_anywidget():
+    """A second copy of helpers, imported where anywidget is not installed."""
+    real = builtins.__import__
+
+    def blocked(name, *arguments, **options):
+        if name.partition(".")[0] == "anywidget":
+            raise ImportError(name)
+        return real(name, *arguments, **options)
+
+    spec = importlib.util.spec_from_file_location("helpers_without_anywidget", helpers.ROOT / "helpers.py")
+    module = importlib.util.module_from_spec(spec)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(builtins, "__import__", blocked)
+        spec.loader.exec_module(module)
+    return module
+
+
+def grey_levels(vae, z):
+    """Return the 784 grey levels of the garment at z, dark ink on white, as torch decodes it in float32."""
+    return np.rint(255 * (1 - helpers.decode(vae, torch.tensor([z]))[0].numpy()))
+
+
+# what the page is given
+
+
+def test_the_page_gets_every_layer_of_the_decoder_in_float16(explorer, vae):
+    assert explorer.sizes == [2, *reversed(vae.config["hidden"]), 784]
+    weights = np.frombuffer(base64.b64decode(explorer.weights), "<f2")
+
+    expected = torch.cat([weight.detach().flatten() for weight in vae.decoder.parameters()])
+    np.testing.assert_array_equal(weights, expected.numpy().astype("<f2"))
+
+
+def test_the_page_gets_codes_labels_and_the_constants_of_the_series(explorer, points):
+    codes = np.frombuffer(base64.b64decode(explorer.codes), "<f2").reshape(-1, 2)
+
+    np.testing.assert_array_equal(codes, points[0].numpy().astype("<f2"))
+    assert list(base64.b64decode(explorer.labels)) == points[1].tolist()
+    assert (tuple(explorer.classes), tuple(explorer.colors)) == (helpers.CLASSES, helpers.COLORS)
+    assert explorer.limit == helpers.LATENT_LIMIT
+
+
+def test_of_many_codes_an_even_choice_of_5000_is_drawn(vae, points):
+    codes, labels = (values.repeat_interleave(9, 0) for values in points)  # 5,400
+
+    explorer = helpers.latent_explorer(vae, codes, labels)
+
+    drawn = list(base64.b64decode(explorer.labels))
+    assert len(drawn) == 5000 and np.bincount(drawn).min() > 490
+
+
+@pytest.mark.parametrize("hidden", [(), (8,), (16, 8, 4)])
+def test_any_depth_of_the_decoder_is_taken(points, hidden):
+    assert helpers.latent_explorer(helpers.VAE(hidden=hidden), *points).sizes == [2, *reversed(hidden), 784]
+
+
+def test_float16_keeps_every_garment_within_half_a_grey_level(vae):
+    z = helpers.LATENT_LIMIT * (2 * torch.rand(3000, 2, generator=torch.Generator().manual_seed(1)) - 1)
+
+    page = torch.sigmoid(helpers._page_decoder(vae)(z))
+
+    assert 255 * (page - helpers.decode(vae, z)).abs().max() < 0.5
+
+
+def test_z_is_set_and_read_from_python(explorer):
+    explorer.z = (1, -0.5)
+    assert explorer.z == (1.0, -0.5) and repr(explorer) == "LatentExplorer(z=(1.0, -0.5))"
+    explorer.z = (0.0, 0.0)
+
+
+@pytest.mark.parametrize("z", [(9, 0), (0, -4.01), (float("nan"), 0), (1,), "ab", 3])
+def test_z_outside_the_plane_is_refused(explorer, z):
+    with pytest.raises(traitlets.TraitError, match="z"):
+        explorer.z = z
+    assert explorer.z == (0.0, 0.0)
+
+
+def test_viewers_without_javascript_get_a_png_and_it_is_what_git_keeps(explorer):
+    data = explorer._repr_mimebundle_()
+    output = tool.nbformat.v4.new_output("display_data", data)
+
+    kept = tool.normal_output(output).data
+
+    assert sorted(kept) == ["image/png", "text/plain"] and tool.WIDGET in data
+    assert base64.b64decode(kept["image/png"]).startswith(b"\x89PNG") and len(kept["image/png"]) < 250_000
+
+
+def test_the_still_picture_opens_no_figure(vae, points):
+    before = helpers.plt.get_fignums()
+    helpers.latent_explorer(vae, *points)
+    assert helpers.plt.get_fignums() == before
+
+
+# what it refuses
+
+
+class Squared(helpers.VAE):
+    def decode(self, z):
+        return self.decoder(z) ** 2
+
+
+def spoiled(value):
+    model = helpers.VAE(hidden=(8,))
+    with torch.no_grad():
+        model.decoder[2].weight[5, 3] = value
+    return model
+
+
+def with_decoder(*layers):
+    model = helpers.VAE(hidden=(8,))
+    model.decoder = torch.nn.Sequential(*layers)
+    return model
+
+
+linear = torch.nn.Linear
+CODES, LABELS = torch.zeros(4, 2), torch.zeros(4, dtype=torch.int64)
+REFUSED = {
+    "three columns": ({"codes": torch.zeros(4, 3)}, r"codes: expected shape \(N, 2\), received \(4, 3\)"),
+    "no codes": ({"codes": CODES[:0], "labels": LABELS[:0]}, r"codes: expected shape \(N, 2\), received \(0, 2\)"),
+    "NaN codes": ({"codes": CODES * float("nan")}, "codes: expected finite numbers"),
+    "huge codes": ({"codes": CODES + 1e5}, "codes: expected finite numbers"),
+    "few labels": ({"labels": LABELS[:3]}, r"labels: expected one int64 for each of 4 codes, .* \(3,\)"),
+    "float labels": ({"labels": LABELS.float()}, "labels: expected one int64 .* torch.float32"),
+    "label 10": ({"labels": LABELS + 10}, "labels: expected classes 0 to 9, received 10 to 10"),
+    "label -1": ({"labels": LABELS - 1}, "labels: expected classes 0 to 9, received -1 to -1"),
+    "3-D": ({"model": helpers.VAE(latent_dim=3)}, r"from 2 numbers to 784 logits, received Linear\(in_features=3"),
+    "ReLU": ({"model": with_decoder(linear(2, 8), torch.nn.ReLU(), linear(8, 784))}, r"received .*ReLU\(\)"),
+    "sigmoid": ({"model": with_decoder(linear(2, 784), torch.nn.Sigmoid())}, r"received .*Sigmoid\(\)"),
+    "783": ({"model": with_decoder(linear(2, 783))}, "out_features=783"),
+    "no bias": ({"model": with_decoder(linear(2, 784, bias=False))}, "bias=False"),
+    "empty": ({"model": with_decoder()}, "expected a decoder of Linear layers with SiLU"),
+    "NaN": ({"model": spoiled(float("nan"))}, "model: expected finite weights"),
+    "too large for float16": ({"model": spoiled(7e4)}, "model: expected finite weights"),
+    "another way to decode": ({"model": Squared(hidden=(8,))}, "grey levels off"),
+}
+
+
+@pytest.mark.parametrize("changed, message", REFUSED.values(), ids=REFUSED)
+def test_what_the_page_cannot_show_is_refused(changed, message):
+    given = {"model": helpers.VAE(hidden=(8,)), "codes": CODES, "labels": LABELS, **changed}
+    with pytest.raises(ValueError, match=message):
+        helpers.latent_explorer(**given)
+
+
+# without anywidget
+
+
+def test_without_anywidget_two_sliders_move_the_garment_over_the_whole_plane(without_anywidget, vae, points):
+    explorer = without_anywidget.latent_explorer(vae, *points)
+    (sliders, garment), seen = (explorer.children[0].children, explorer.children[1]), set()
+
+    for z in [(0.0, 0.0), (-4.0, -4.0), (4.0, 4.0), (-4.0, 4.0), (1.23, -0.45)]:
+        sliders[0].value, sliders[1].value = z
+        seen.add(bytes(garment.value))
+        assert explorer.z == z
+
+    assert len(seen) == 5 and all(png.startswith(b"\x89PNG") for png in seen)
+    assert (sliders[0].min, sliders[0].max) == (-4, 4)
+
+
+def test_without_anywidget_python_moves_the_sliders_and_the_picture_is_what_torch_decodes(
+    without_anywidget, vae, points
+):
+    explorer = without_anywidget.latent_explorer(vae, *points)
+    explorer.z = (1.5, -0.5)
+
+    assert [slider.value for slider in explorer.children[0].children] == [1.5, -0.5]
+    pixels = helpers.plt.imread(helpers.io.BytesIO(explorer.children[1].value))[::10, ::10, 0].ravel()
+    assert np.abs(255 * pixels - grey_levels(vae, (1.5, -0.5))).max() <= 1.01
+
+
+def test_without_anywidget_the_same_page_is_saved(without_anywidget, explorer, vae, points, tmp_path):
+    without_anywidget.latent_explorer(vae, *points).save(tmp_path / "one.html")
+    explorer.save(tmp_path / "two.html")
+    assert (tmp_path / "one.html").read_bytes() == (tmp_path / "two.html").read_bytes()
+
+
+# the saved page as a file
+
+
+def test_the_page_is_one_small_file_that_points_nowhere(explorer, tmp_path):
+    explorer.save(tmp_path / "new" / "page.html")
+
+    page = (tmp_path / "new" / "page.html").read_text(encoding="utf-8")
+    assert os.listdir(tmp_path / "new") == ["page.html"] and len(page.encode()) <= 2_000_000
+    assert re.findall(r"""(?:src|href)\s*=\s*["']?([^"'>\s]+)""", page) == ["data:,"]
+    assert not re.search(r"https?:|//\w+\.\w|\bimport\b[\s(*{\"']|@import|fetch\(|url\(", page)
+    assert '<html lang="en">' in page and "<title>" in page and "viewport" in page and page.count("<h1>") == 1
+
+
+def test_nothing_in_the_page_ends_its_script_early(explorer, tmp_path):
+    explorer.classes = ["</script><!--", *helpers.CLASSES[1:]]
+    explorer.save(tmp_path / "page.html")
+    explorer.classes = list(helpers.CLASSES)
+
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert page.count("</script>") == 1 and "<!--" not in page
+    assert (helpers.ROOT / "explorer.js").read_text(encoding="utf-8") in page.replace(
+        "const explorer =", "export default"
+    )
+
+
+def test_a_failed_save_leaves_the_old_page(explorer, tmp_path, monkeypatch):
+    explorer.save(tmp_path / "page.html")
+    before = (tmp_path / "page.html").read_bytes()
+    monkeypatch.setattr(helpers.os, "replace", lambda *_: 1 / 0)
+
+    with pytest.raises(ZeroDivisionError):
+        explorer.save(tmp_path / "page.html")
+
+    assert os.listdir(tmp_path) == ["page.html"] and (tmp_path / "page.html").read_bytes() == before
+
+
+# a browser
+
+
+def no_browser(reason):
+    (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
+
+
+def chromium(playwright):
+    """Start the system's Chromium, or Playwright's own; None where there is neither."""
+    found = filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome")))
+    path = next(found, playwright.chromium.executable_path)
+    return playwright.chromium.launch(executable_path=path, args=FLAGS) if Path(path).exists() else None
+
+
+@pytest.fixture(scope="module")
+def browser():
+    if importlib.util.find_spec("playwright") is None:
+        no_browser("playwright is not installed: pip install -r requirements.txt")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = chromium(playwright)
+        if browser is None:
+            no_browser("no Chromium: apt-get install chromium, or playwright install chromium")
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def saved(explorer, tmp_path_factory):
+    path = tmp_path_factory.mktemp("page") / "page.html"
+    explorer.save(path)
+    return path.as_uri()
+
+
+@pytest.fixture
+def opened(browser, saved):
+    """Return a function that opens the saved page where every request but that for the file itself is refused."""
+    contexts, wrong = [], []
+
+    def open_page(**options):
+        contexts.append(browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options}))
+        page = contexts[-1].new_page()
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
+        page.on("request", lambda request: wrong.append(request.url) if request.url != saved else None)
+        contexts[-1].route("**/*", lambda route: route.continue_() if route.request.url == saved else route.abort())
+        page.goto(saved)
+        page.locator("canvas.map").wait_for()
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert wrong == []  # no error and no request
+
+
+def rest(page):
+    """Wait until what was asked for is painted."""
+    page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
+
+def position(page):
+    rest(page)
+    text = page.locator(".position").inner_text().replace("−", "-")
+    return tuple(map(float, text.strip("()").split(",")))
+
+
+def at(page, x, y):
+    """Return where the point (x, y) of the plane is on the screen."""
+    box = page.locator("canvas.map").bounding_box()
+    side = box["width"] - 2
+    return box["x"] + 1 + (x + 4) / 8 * side, box["y"] + 1 + (4 - y) / 8 * side
+
+
+def slide(page, x, y):
+    for slider, value in zip(page.locator("input").all(), (x, y)):
+        slider.evaluate(
+            "(slider, value) => (slider.value = value, slider.dispatchEvent(new Event('input')))", f"{value:.2f}"
+        )
+    rest(page)
+
+
+def pixels(page):
+    rest(page)
+    read = "(canvas) => [...canvas.getContext('2d').getImageData(0, 0, 28, 28).data]"
+    colors = np.array(page.locator("canvas.garment").evaluate(read)).reshape(784, 4)
+    assert (colors[:, 3] == 255).all() and (colors[:, :1] == colors[:, :3]).all()
+    return colors[:, 0]
+
+
+def test_the_picture_is_what_torch_decodes_at_50_random_points(opened, vae):
+    page, draws = opened(), np.random.default_rng(0)
+
+    for z in draws.uniform(-4, 4, (50, 2)).round(2).tolist():
+        slide(page, *z)
+        assert np.abs(pixels(page) - grey_levels(vae, z)).max() <= 1
+
+
+def test_a_click_moves_the_point_there(opened):
+    page = opened()
+    page.mouse.click(*at(page, 1.5, -2))
+    assert position(page) == pytest.approx((1.5, -2), abs=0.02)
+
+
+def test_a_drag_moves_the_point_all_the_way_and_stays_inside(opened):
+    page, seen = opened(), set()
+    page.mouse.move(*at(page, -2, 1))
+    page.mouse.down()
+    for x in np.linspace(-2, 2, 9):
+        page.mouse.move(*at(page, x, 1))
+        seen.add(position(page))
+    assert len(seen) == 9 and position(page) == pytest.approx((2, 1), abs=0.02)
+    page.mouse.move(*at(page, 6, -5))
+    assert position(page) == (4, -4)
+    page.mouse.up()
+    page.mouse.move(*at(page, 0, 0))
+    assert position(page) == (4, -4)
+
+
+def test_a_finger_drags_the_point(opened):
+    page = opened(has_touch=True, viewport={"width": 360, "height": 740})
+    touch = page.context.new_cdp_session(page)
+    for kind, place in (("touchStart", (-2, 1)), ("touchMove", (0, 0)), ("touchMove", (1, 2)), ("touchEnd", None)):
+        there = [dict(zip("xy", at(page, *place)))] if place else []
+        touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": there})
+    assert position(page) == pytest.approx((1, 2), abs=0.03)
+    page.touchscreen.tap(*at(page, -1, -1))
+    assert position(page) == pytest.approx((-1, -1), abs=0.03)
+
+
+def test_the_keyboard_alone_does_everything(opened):
+    page, press = opened(), lambda *keys: [page.keyboard.press(key) for key in keys]
+    press("Tab", "ArrowRight", "ArrowRight", "ArrowUp", "Shift+ArrowDown", "Shift+ArrowLeft")
+    assert position(page) == (-0.4, -0.45)
+    press("Tab", "ArrowRight", "ArrowRight")
+    assert position(page) == (-0.38, -0.45)
+    press("Tab", "Home")
+    assert position(page) == (-0.38, -4)
+    press("Tab", "Enter")  # surprise me
+    assert position(page) != (-0.38, -4)
+    start = position(page)
+    press("Tab", "Enter", "Shift+Tab", "Shift+Tab", "End", "Tab", "Tab", "Tab", "Space", "Tab", "Enter")  # A, B, walk
+    page.get_by_role("button", name="Stop").wait_for()
+    press("Escape")
+    page.get_by_role("button", name="Walk A to B").wait_for()
+    assert position(page)[0] == pytest.approx(start[0], abs=0.01)  # between A and B, which differ in z₂ alone
+
+
+def test_the_sliders_move_the_point_and_follow_it(opened):
+    page = opened()
+    slide(page, -1.25, 3.5)
+    assert position(page) == (-1.25, 3.5)
+    page.mouse.click(*at(page, 2, 1))
+    there = position(page)
+    assert [float(slider.input_value()) for slider in page.locator("input").all()] == list(there)
+
+
+def test_surprise_me_draws_from_the_prior(opened):
+    page, button = opened(), "button.surprise"
+    draws = np.array([(page.click(button), position(page))[1] for _ in range(100)])
+    assert np.abs(draws.mean(0)).max() < 0.45 and 0.7 < draws.std() < 1.3  # 4.5 and 6 standard errors
+
+
+def test_the_walk_runs_from_a_to_b_in_about_four_seconds(opened):
+    page = opened()
+    for button, z in (("button.set-a", (-3, 0)), ("button.set-b", (1, 2))):
+        slide(page, *z)
+        page.click(button)
+    begin, seen = time.monotonic(), []
+    page.get_by_role("button", name="Walk A to B").click()
+    while page.locator(".play").inner_text().endswith("Stop"):
+        seen.append(position(page))
+    assert 3 < time.monotonic() - begin < 8 and position(page) == (1, 2)
+    assert len(set(seen)) > 20 and all(abs(y - (x + 3) / 2) < 0.02 for x, y in seen[1:])  # on the line
+    assert [x for x, _ in seen[1:]] == sorted(x for x, _ in seen[1:])
+
+
+def test_a_touch_of_the_map_stops_the_walk(opened):
+    page = opened()
+    page.click("button.play")
+    page.mouse.click(*at(page, 3, 3))
+    assert page.locator(".play").inner_text().endswith("Walk A to B")
+    page.wait_for_timeout(200)
+    assert position(page) == pytest.approx((3, 3), abs=0.02)
+
+
+def test_readers_who_want_less_motion_get_a_walk_in_nine_steps(opened):
+    page = opened(reduced_motion="reduce")
+    page.click("button.play")
+    seen = []
+    while page.locator(".play").inner_text().endswith("Stop"):
+        seen.append(position(page))
+    assert len({*seen[1:], position(page)}) <= 9
+
+
+def test_the_page_says_in_words_where_the_point_is(opened, points):
+    page = opened()
+    slide(page, 1.5, -0.2)
+    distance = (points[0] - torch.tensor([1.5, -0.2])).norm(dim=1)
+    votes = points[1][distance.argsort()[:5]].bincount()
+    share = f"{100 * np.exp(-(1.5**2 + 0.2**2) / 2):.0f} % of draws fall farther out"
+
+    assert page.locator(".nearest").inner_text() == f"{helpers.CLASSES[votes.argmax()]}, {votes.max()} of 5"
+    assert page.locator(".prior").inner_text() == share
+    spoken = page.get_by_role("status")
+    spoken.filter(has_text="(1.50, −0.20)").wait_for()
+    assert share in spoken.inner_text() and "(1.50, −0.20)" in page.locator(".garment").get_attribute("aria-label")
+    slide(page, 4, 4)
+    assert page.locator(".prior").inner_text() == "fewer than 0.1 % of draws fall farther out"
+
+
+def test_a_screen_reader_is_not_flooded_during_a_drag(opened):
+    page = opened()
+    page.locator(".spoken").evaluate(
+        "(element) => (window.said = [], new MutationObserver(() => said.push(1)).observe(element, {childList: true}))"
+    )
+    page.mouse.move(*at(page, -2, 1))
+    page.mouse.down()
+    for x in np.linspace(-2, 2, 30):
+        page.mouse.move(*at(page, x, 1))
+        page.wait_for_timeout(10)
+    page.mouse.up()
+    page.wait_for_timeout(900)
+    assert 1 <= page.evaluate("said.length") <= 2
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [320, 768, 1280])
+def test_axe_core_finds_nothing_and_nothing_is_wider_than_the_screen(opened, width, scheme):
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright")
+    page = opened(viewport={"width": width, "height": 700}, color_scheme=scheme, bypass_csp=True)
+
+    results = axe.Axe().run(page).response
+
+    assert [(found["id"], found["nodes"][0]["html"]) for found in results["violations"]] == []
+    assert len(results["passes"]) > 10
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_the_page_follows_the_width_of_its_window(opened):
+    page, sides = opened(), {}
+    for width in (1280, 768, 320, 1280):
+        page.set_viewport_size({"width": width, "height": 800})
+        rest(page)
+        sides[width] = [page.locator(f"canvas.{name}").bounding_box()["width"] for name in ("map", "garment")]
+        page.mouse.click(*at(page, -1, 2))
+        assert position(page) == pytest.approx((-1, 2), abs=0.03)
+        drawn = page.locator("canvas.map").evaluate("(map) => [map.width, map.clientWidth * devicePixelRatio]")
+        assert drawn[0] == pytest.approx(drawn[1], abs=1)
+    assert sides[1280][0] == sides[1280][1] > 500 and sides[768][0] == sides[768][1] and sides[320][0] > 280
+
+
+def test_the_map_has_the_colours_of_the_classes_and_follows_the_theme(opened):
+    page = opened()
+    read = "(map) => [...map.getContext('2d').getImageData(0, 0, map.width, map.height).data]"
+    found = {}
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        page.wait_for_timeout(100)
+        rest(page)
+        found[scheme] = np.array(page.locator("canvas.map").evaluate(read), np.uint8).reshape(-1, 4)[:, :3]
+    corner = {scheme: colors[2000].mean() for scheme, colors in found.items()}
+    assert corner["light"] == 255 and corner["dark"] < 40
+    wanted = [int(color[1:3], 16) * 0.75 + 255 * 0.25 for color in helpers.COLORS]  # red, on white paper at 75 %
+    reds = set(found["light"][:, 0].tolist())
+    assert all(reds & {round(red) - 1, round(red), round(red) + 1} for red in wanted)
+
+
+# a real notebook
+
+CELLS = [
+    "import sys; sys.path.insert(0, {root!r})\nimport torch, helpers\nmodel = helpers.load_vae(helpers.REFERENCE)\n"
+    "torch.manual_seed(0); codes, labels = torch.randn(500, 2), torch.arange(10).repeat(50)",
+    "explorer = helpers.latent_explorer(model, codes, labels); explorer",
+    "print('z', explorer.z)",
+    "explorer.z = (-1.0, 2.0)",
+]
+COUNT = """(() => {
+  window.live = 0;
+  const Real = window.ResizeObserver;
+  window.ResizeObserver = class extends Real {
+    observe(target, options) {
+      if (target.classList.contains("map")) { this.ours = true; live++; }
+      super.observe(target, options);
+    }
+    disconnect() { if (this.ours) live--; super.disconnect(); }
+  };
+})()"""
+
+
+def write_notebook(path, sources):
+    cells = [tool.nbformat.v4.new_code_cell(source.format(root=str(helpers.ROOT))) for source in sources]
+    metadata = {"kernelspec": tool.KERNELSPEC}
+    path.write_text(tool.nbformat.v4.writes(tool.nbformat.v4.new_notebook(cells=cells, metadata=metadata)))
+
+
+class Jupyter:
+    """A running server with one notebook, and how its front end selects and runs cells."""
+
+    def __init__(self, folder: Path, sources: list[str], lab: bool = LAB):
+        write_notebook(folder / "scratch.ipynb", sources)
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        app = "jupyterlab" if lab else "notebook"
+        options = [f"--port={port}", "--no-browser", "--allow-root"]
+        options += [f"--{kind}.{name}=" for kind in ("IdentityProvider", "NotebookApp") for name in ("token",)]
+        options += ["--NotebookApp.password=", "--KernelSpecManager.ensure_native_kernel=True"]
+        environment = {**os.environ, "JUPYTER_CONFIG_DIR": str(folder / "config")}
+        log = (folder / "log.txt").open("w")
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", app, *options], cwd=folder, env=environment, stdout=log, stderr=log
+        )
+        self.lab, self.root = lab, f"http://127.0.0.1:{port}"
+        self.address = f"{self.root}/{'lab/tree' if lab else 'notebooks'}/scratch.ipynb"
+        for _ in range(120):
+            try:
+                return urllib.request.urlopen(f"{self.root}/api", timeout=5).close()
+            except OSError:
+                assert self.process.poll() is None, (folder / "log.txt").read_text()
+                time.sleep(0.5)
+        raise TimeoutError((folder / "log.txt").read_text())
+
+    def close(self):
+        self.process.terminate()  # the server ends its kernels
+        self.process.wait(30)
+
+    def open(self, page):
+        page.goto(self.address)
+        ready = ".jp-Notebook .jp-Cell" if self.lab else "#notebook-container .cell"
+        page.locator(ready).first.wait_for(timeout=60_000)
+        idle = "[data-status=idle]" if self.lab else "#kernel_indicator_icon.kernel_idle_icon"
+        page.locator(idle).first.wait_for(timeout=60_000, state="attached")
+
+    def cells(self, page):
+        return page.locator(".jp-Notebook .jp-CodeCell" if self.lab else "#notebook-container .code_cell")
+
+    def run(self, page, index):
+        """Run one cell and return its printed output."""
+        cell = self.cells(page).nth(index)
+        prompt = cell.locator(".jp-InputPrompt" if self.lab else ".input_prompt").first
+        before = prompt.inner_text()
+        for tenth in range(600):
+            now = prompt.inner_text()
+            if now != before and re.search(r"\d", now):
+                break
+            if tenth % 50 == 0 and "*" not in now:  # a kernel that is still connecting may let a first one go by
+                prompt.click()
+                page.keyboard.press("Control+Enter")
+            page.wait_for_timeout(100)
+        return cell.locator(".jp-OutputArea" if self.lab else ".output").first.inner_text()
+
+
+@pytest.fixture(scope="module")
+def jupyter(tmp_path_factory):
+    if not LAB and (importlib.util.find_spec("notebook") is None or int(version("notebook").split(".")[0]) >= 7):
+        no_browser("neither JupyterLab nor the classic Notebook is installed")
+    server = Jupyter(tmp_path_factory.mktemp("jupyter"), CELLS)
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="module")
+def notebook(browser, jupyter):
+    """The notebook in the browser, with the explorer below its second cell."""
+    context = browser.new_context(viewport={"width": 1280, "height": 1000})
+    page = context.new_page()
+    page.add_init_script(COUNT)
+    jupyter.open(page)
+    jupyter.run(page, 0)
+    jupyter.run(page, 1)
+    page.locator("canvas.map").wait_for(timeout=60_000)
+    page.locator("canvas.map").scroll_into_view_if_needed()
+    yield page
+    context.close()
+
+
+def python_z(jupyter, page):
+    page.wait_for_timeout(500)  # the page tells Python 100 ms after the last move
+    return tuple(map(float, re.search(r"z \((.*)\)", jupyter.run(page, 2))[1].split(",")))
+
+
+def test_in_the_notebook_page_and_python_move_the_same_point(notebook, jupyter, vae):
+    page = notebook
+    page.mouse.move(*at(page, -2, 1))
+    page.mouse.down()
+    for x in np.linspace(-2, 1.5, 8):
+        page.mouse.move(*at(page, x, -0.5))
+    page.mouse.up()
+    dragged = position(page)
+    assert dragged == pytest.approx((1.5, -0.5), abs=0.03)
+    assert python_z(jupyter, page) == pytest.approx(dragged, abs=0.006)
+    assert position(page) == dragged  # no echo moved it
+
+    jupyter.run(page, 3)
+    page.locator(".position", has_text="(−1.00, 2.00)").wait_for(timeout=10_000)
+    assert np.abs(pixels(page) - grey_levels(vae, (-1.0, 2.0))).max() <= 1
+
+
+def test_in_the_notebook_the_keys_move_the_point_and_not_the_selected_cell(notebook, jupyter):
+    page = notebook
+    page.mouse.click(*at(page, 0, 0))
+    start = position(page)
+    count = jupyter.cells(page).count()
+    for key in ("ArrowDown", "ArrowDown", "ArrowRight", "d", "d", "a", "b"):
+        page.keyboard.press(key)
+    assert np.subtract(position(page), start) == pytest.approx((0.05, -0.1), abs=0.011)
+    assert jupyter.cells(page).count() == count
+    page.locator("input").first.focus()
+    page.keyboard.press("ArrowUp")
+    assert position(page)[0] == pytest.approx(start[0] + 0.06, abs=0.011)
+    assert python_z(jupyter, page) == pytest.approx(position(page), abs=0.006)
+
+
+def test_in_the_notebook_running_the_cell_again_leaves_nothing_behind(notebook, jupyter):
+    for _ in range(3):
+        jupyter.run(notebook, 1)
+        notebook.wait_for_timeout(500)
+    notebook.locator("canvas.map").wait_for()
+
+    assert notebook.locator("canvas.map").count() == 1
+    assert notebook.evaluate("live") == 1
