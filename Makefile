@@ -2,7 +2,7 @@
 # make test  set up, then ruff, the check of the notebook files, unit and browser tests, every notebook in full
 # make lab   set up, then open JupyterLab on notebooks/
 # make bench set up, then the benchmark
-# make test-colab  the explorer's tests with the versions that Colab has, in an environment of their own
+# make test-colab  all tests and notebooks with the versions that Colab has, in an environment of its own
 PYTHON ?= python3
 BIN := .venv/bin
 
@@ -23,7 +23,7 @@ bench: setup
 	$(BIN)/python tests/benchmark.py
 
 test-colab: setup .venv-colab/installed
-	.venv-colab/bin/python -m pytest tests/test_explorer.py
+	.venv-colab/bin/python -m pytest
 
 # The data: data/, FASHION_MNIST_DIR, the Debian package where installed, the internet; last of all that package by apt.
 FETCH := $(BIN)/python -c "import helpers; helpers.fetch_fashion_mnist()"
