@@ -24,6 +24,7 @@ import tempfile
 import time
 import warnings
 import zlib
+from contextlib import contextmanager
 from http.client import HTTPException
 from pathlib import Path
 
@@ -350,11 +351,18 @@ def save_checkpoint(model: VAE, path: Path = OWN) -> None:
 
     Raises OSError when the folder cannot be written; an older file at `path` then stays as it was. Used in notebook 03.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     weights = {name: value.cpu() for name, value in model.state_dict().items()}
-    with tempfile.TemporaryDirectory(prefix="save-", dir=path.parent) as scratch:
-        torch.save({"config": model.config, "weights": weights}, Path(scratch) / path.name)
-        os.replace(Path(scratch) / path.name, path)
+    with _whole_file(path) as scratch:
+        torch.save({"config": model.config, "weights": weights}, scratch)
+
+
+@contextmanager
+def _whole_file(path: Path):
+    """Give a place to write to; what was written there becomes `path` when the block ends without an error."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="save-", dir=path.parent) as folder:
+        yield Path(folder) / path.name
+        os.replace(Path(folder) / path.name, path)
 
 
 def load_vae(path: Path | None = None, latent_dim: int = 2) -> VAE:
@@ -572,7 +580,7 @@ def show_posteriors(mu: Tensor, logvar: Tensor, ax: plt.Axes | None = None, scal
     """Draw each posterior N(mu, exp(logvar)), both (N, 2), as an ellipse of `scale` standard deviations; return them.
 
     At scale 2 an ellipse holds 1 - exp(-2) = 86.5 % of its draws. Raises ValueError for other than two dimensions.
-    Used in notebook 04.
+    Used in notebooks 04 and 06.
     """
     _check_same_shape("mu", mu, "logvar", logvar)
     _check_plane("mu", mu)
@@ -633,7 +641,7 @@ explorer.mount(document.getElementById("explorer"), %s);
 class LatentExplorer(anywidget.AnyWidget if anywidget else ipywidgets.HBox):
     """A point z = (z1, z2) of the latent plane and its garment, moved by the reader and by `explorer.z = (1.0, -1.0)`.
 
-    `latent_explorer` makes it. Raises traitlets.TraitError for a z outside the plane. Used in notebook 05.
+    `latent_explorer` makes it. Raises traitlets.TraitError for a z outside the plane. Used in notebooks 04 and 05.
     """
 
     _esm = (ROOT / "explorer.js").read_text(encoding="utf-8")
@@ -672,10 +680,8 @@ class LatentExplorer(anywidget.AnyWidget if anywidget else ipywidgets.HBox):
         names = ("z", "limit", "classes", "colors", "sizes", "weights", "codes", "labels")
         state = json.dumps({name: getattr(self, name) for name in names}).replace("<", "\\u003c")
         page = PAGE % (self._esm.replace("export default", "const explorer ="), state)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix="save-", dir=path.parent) as scratch:
-            (Path(scratch) / path.name).write_text(page, encoding="utf-8")
-            os.replace(Path(scratch) / path.name, path)
+        with _whole_file(path) as scratch:
+            scratch.write_text(page, encoding="utf-8")
 
 
 def latent_explorer(model: VAE, codes: Tensor, labels: Tensor) -> LatentExplorer:
@@ -683,7 +689,7 @@ def latent_explorer(model: VAE, codes: Tensor, labels: Tensor) -> LatentExplorer
 
     The decoder runs in the browser, from float16 weights; an even choice of 5,000 codes is drawn. Without anywidget
     there are two sliders and the garment. Raises ValueError for a model, codes or labels that the page cannot show, and
-    when its garments would be more than one grey level off those of the model. Used in notebook 05.
+    when its garments would be more than one grey level off those of the model. Used in notebooks 04 and 05.
     """
     _check_codes(codes, labels)
     kept = torch.linspace(0, len(codes) - 1, min(len(codes), SHOWN), dtype=torch.float64).long()
