@@ -25,6 +25,7 @@ from tools import notebooks as tool
 ROOT = Path(__file__).resolve().parents[1]
 REAL = sorted((ROOT / "notebooks").glob("*.ipynb"))
 MODEL = ROOT / "notebooks" / "02_model_definition.ipynb"
+CLINIC = ROOT / "notebooks" / "07_failure_clinic.ipynb"
 PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR4nGNgYGD4DwABBAEAX+XDSwAAAABJRU5ErkJggg=="
 BADGE = "https://colab.research.google.com/github/OWNER/NAME/blob/main/notebooks"
 SETUP = 'REPO = os.environ.get("VAE_REPO", "OWNER/NAME")'
@@ -121,6 +122,40 @@ def test_notebook_02_defines_what_helpers_keeps(name):
     sources = [cell.source for cell in tool.read(MODEL).cells if cell.cell_type == "code"]
 
     assert definition(sources, name) == definition([(ROOT / "helpers.py").read_text(encoding="utf-8")], name)
+
+
+def functions(source):
+    """Each function and method in `source`, as it is called there, with its statements."""
+    for node in ast.parse(source).body:
+        in_class = [part for part in getattr(node, "body", []) if isinstance(part, ast.FunctionDef)]
+        for part in [node] if isinstance(node, ast.FunctionDef) else in_class:
+            name = part.name if part is node else f"{node.name}.{part.name}"
+            yield name, part.body[ast.get_docstring(part) is not None :]
+
+
+BROKEN = [
+    pytest.param(cell.source, name, body, id=name)
+    for cell in tool.code_cells(tool.read(CLINIC))
+    for name, body in functions(cell.source)
+    if any("# BROKEN" in cell.source.splitlines()[line.lineno - 1] for line in body)
+]
+
+
+def test_notebook_07_marks_its_broken_lines():
+    assert len(BROKEN) >= 7
+
+
+@pytest.mark.parametrize("source, name, body", BROKEN)
+def test_a_broken_line_of_notebook_07_is_its_only_difference_to_the_sound_code(source, name, body):
+    clinic = "\n\n".join(cell.source for cell in tool.code_cells(tool.read(CLINIC)))
+    kept = (ROOT / "helpers.py").read_text(encoding="utf-8")
+    method = name.partition(".")[2]
+    sound = dict(functions(kept))[f"VAE.{method}"] if method else dict(functions(clinic))["sound"]
+
+    changed = [line for line, right in zip(body, sound, strict=True) if ast.unparse(line) != ast.unparse(right)]
+
+    assert len(changed) == 1
+    assert "# BROKEN" in source.splitlines()[changed[0].lineno - 1]
 
 
 @pytest.fixture
