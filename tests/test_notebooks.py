@@ -519,7 +519,8 @@ def test_nbval_notices_one_altered_digit_in_notebook_02(tmp_path):
     last = next(cell for cell in untagged if cell.outputs and cell.outputs[0].get("name") == "stdout")
     notebook.cells = notebook.cells[: notebook.cells.index(last) + 1]
     path = put(tmp_path / "notebooks" / "good.ipynb", notebook)
-    (tmp_path / "helpers.py").symlink_to(ROOT / "helpers.py")  # its own folder stays the real one, with the data
+    for module in ("helpers.py", "exercises.py"):  # their own folder stays the real one, with the data
+        (tmp_path / module).symlink_to(ROOT / module)
     alter_one_digit(path, path.with_name("altered.ipynb"))
 
     outcomes = nbval(path.parent)

@@ -1,0 +1,387 @@
+"""The checkers of the exercises: each accepts the printed solution and names the mistakes that it knows.
+
+A notebook's own cells, on fewer images, prepare what its exercises need; its folded solutions and its answer cells are
+then executed as they are printed.
+"""
+
+import ast
+import math
+import re
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+import exercises
+import helpers
+from exercises import check
+from tools import notebooks as tool
+
+ROOT = Path(__file__).resolve().parents[1]
+REAL = {path.name[:2]: tool.read(path) for path in sorted((ROOT / "notebooks").glob("*.ipynb"))}
+SOLUTION = re.compile(r"<details><summary>Solution (\d\.\d)</summary>(.*?)</details>", re.DOTALL)
+STUBS = {  # number: the source of the answer cell
+    re.search(r'check\("(\d\.\d)"', cell.source)[1]: cell.source
+    for notebook in REAL.values()
+    for cell in tool.code_cells(notebook)
+    if 'check("' in cell.source
+}
+SOLUTIONS = {
+    number: "\n".join(re.findall(r"```python\n(.*?)```", text, re.DOTALL))
+    for notebook in REAL.values()
+    for cell in notebook.cells
+    for number, text in SOLUTION.findall(cell.source)
+}
+NEEDED = {  # of each notebook, the cells on which its exercises rely
+    "01": "load tensor dither means pca pca-images scale",
+    "02": "mlp vae forward",
+    "03": "fit",
+    "04": "load unlabelled aggregate",
+    "05": "load prior grid-points judge walk halfway category mixture holes",
+    "06": "load",
+}
+IMAGES = {"train": 5000, "validation": 1000, "test": 500}
+OTHER_IMAGES = {"03": {"train": 1000}, "04": {"train": 20_000, "test": 2000}, "05": {"test": 10_000}}
+
+
+def execute(source, names):
+    exec(compile(source, "cell", "exec"), names)
+    plt.close("all")
+
+
+def prepare(number):
+    """Return the names that notebook `number` has defined when its exercises begin."""
+    names = {"helpers": helpers}
+    for cell in tool.code_cells(REAL[number]):
+        if cell.id in ["imports", *NEEDED[number].split()]:
+            torch.manual_seed(0)
+            execute(cell.source, names)
+    if number == "06":  # its own cells for these take a minute
+        names |= {"few": names["x"][:20], "some": names["x"][:40]}
+        shares = zip(("left", "truth", "log_p"), (names["few"], names["some"], names["x"]))
+        names |= {name: helpers.exact_log_likelihood(names["vae"], images, 200) for name, images in shares}
+    return names
+
+
+@pytest.fixture(scope="module")
+def notebook():
+    """A function that returns what `prepare` returns, with fewer images, and prepares each notebook once."""
+    original, counts, prepared = helpers.load_fashion_mnist, {}, {}
+
+    def load(split):
+        return tuple(part[: counts[split]].clone() for part in original(split))
+
+    def get(number):
+        counts.update(IMAGES | OTHER_IMAGES.get(number, {}))
+        if number not in prepared:
+            prepared[number] = prepare(number)
+        return dict(prepared[number])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(helpers, "load_fashion_mnist", load)
+        yield get
+
+
+@pytest.fixture(scope="module")
+def solved(notebook):
+    """A function that returns the names of a notebook after the printed solution of the exercise `number`."""
+    known = {}
+
+    def get(number):
+        if number not in known:
+            names = notebook(f"{int(number[0]):02d}") | {"math": math, "np": np, "torch": torch, "F": F}
+            torch.manual_seed(0)
+            execute(SOLUTIONS[number], names)
+            known[number] = names
+        return dict(known[number])
+
+    return get
+
+
+def checked(number, names, capsys):
+    """Return what the answer cell of the exercise `number` prints where `names` holds the answer."""
+    cell = ast.parse(STUBS[number])
+    cell.body = [node for node in cell.body if isinstance(node, ast.Expr)]  # without the lines that hold `...`
+    capsys.readouterr()
+    execute(ast.unparse(cell), names)
+    return capsys.readouterr().out
+
+
+def test_every_exercise_has_a_checker_an_answer_cell_and_a_solution():
+    counts = [len([number for number in STUBS if int(number[0]) == int(name)]) for name in REAL]
+
+    assert list(exercises.TASKS) == list(STUBS) == list(SOLUTIONS)
+    assert list(STUBS) == [f"{int(name)}.{n}" for name, count in zip(REAL, counts) for n in range(1, count + 1)]
+    assert all(2 <= count <= 4 for count in counts)
+
+
+@pytest.mark.parametrize("number", STUBS)
+def test_an_unsolved_cell_says_what_is_missing(number, capsys):
+    names = dict.fromkeys(compile(STUBS[number], "cell", "exec").co_names, torch.zeros(20, 2))
+
+    execute(STUBS[number], names | {"check": check})
+
+    assert capsys.readouterr().out == f"{number}: not answered yet. Expected: {exercises.TASKS[number][0]}.\n"
+
+
+@pytest.mark.parametrize("number", STUBS)
+def test_the_printed_solution_is_right(number, solved, capsys):
+    assert checked(number, solved(number), capsys).startswith(f"{number}: right. ")
+
+
+SOFT = "torch.distributions.Normal(mu, torch.exp(logvar / 2))"
+ALSO_RIGHT = [  # number, another answer that is as good
+    ("1.1", "bits = round(bits.item(), 3)"),
+    ("1.1", "bits = np.float32(bits)"),
+    ("1.1", "bits = [bits.double()]"),
+    ("1.1", "bits = bits.clone().requires_grad_()"),
+    ("1.3", "shares = np.array(shares[::-1])[::-1]"),
+    ("2.1", f"draw = lambda mu, logvar: {SOFT}.rsample()"),
+    ("2.1", "draw = lambda mu, logvar: mu - logvar.exp().sqrt() * torch.randn(mu.shape)"),
+    ("2.2", "torch.manual_seed(1); ratio = spread(1) / spread(100)"),
+    ("2.2", "ratio = 8"),
+    ("2.3", "my_kl = lambda mu, logvar: helpers.kl_divergence(mu - torch.tensor([1.0, 0.0]), logvar).double().numpy()"),
+    ("3.2", "moved = final(history) - final(other_history)"),
+    ("3.3", "share = round(share, 2)"),
+    ("3.4", "price = 1.001 * price"),
+    ("4.1", "within = lambda s: (torch.randn(200_000, 2).norm(dim=1) < s).double().mean()"),
+    ("4.1", "within = lambda s: 1 - math.exp(-s * s / 2)"),
+    ("4.2", "named = named.tolist()"),
+    ("4.3", "ways = [round(way.item(), 3) for way in ways]"),
+    ("4.4", "torch.manual_seed(1); z_prior = torch.randn(10_000, 2)\n" + SOLUTIONS["4.4"].partition("\n")[2]),
+    ("5.1", "entropies = np.array([entropy.item() for entropy in entropies])"),
+    ("5.2", "z_tops = GaussianMixture(5, random_state=1).fit(mu[y == 0].numpy()).sample(1000)[0]"),
+    ("5.3", "turn = turn - 2 * torch.pi * turn.sign(); angle = angles[0] + mix * turn\n"
+            "z_arc = torch.cat([radius * angle.cos(), radius * angle.sin()], dim=1)"),
+    ("6.1", "bound_of = lambda log_w: log_w.double().exp().mean(dim=1).log()"),
+    ("6.2", "mean, log_variance = mean.detach().numpy(), log_variance.detach().double()"),
+    ("6.3", "wide_w = wide_w[:, torch.randperm(1000)].double()"),
+    ("6.4", "correlations = np.corrcoef([sigma, radius, error])[2, :2]"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("number, answer", ALSO_RIGHT)
+def test_another_right_answer_is_right(number, answer, solved, capsys):
+    names = solved(number)
+
+    execute(answer, names)
+
+    assert checked(number, names, capsys).startswith(f"{number}: right. ")
+
+
+STEP = """
+def step(model, optimizer, batch):
+    logits, mu, logvar = model(batch)
+    recon, kl = helpers.reconstruction_loss(batch, logits), helpers.kl_divergence(mu, logvar)
+    optimizer.zero_grad()
+    (recon + kl).mean().backward()
+    optimizer.step()
+"""
+LOSS = "(recon + kl).mean()"
+KL = "my_kl = lambda mu, logvar: "
+FAR = "other_history = other_history | {'val_kl': [20.0] * 10}; "
+SHIFTED = "(mu - torch.tensor([1.0, 0.0]))"
+DRAW = "draw = lambda mu, logvar: "
+MISTAKES = [  # number, a wrong answer, words that name the mistake
+    ("1.1", "bits = bits * math.log(2)", "nats per pixel; divide by ln 2"),
+    ("1.1", "bits = bits * 784", "bits per image"),
+    ("1.1", "bits = bits * 784 * math.log(2)", "nats per image"),
+    ("1.1", "bits = bits * math.log(2) ** 2", "divide by ln 2 where you multiplied"),
+    ("1.1", "bits = 1.0", "½ for every pixel"),
+    ("1.1", "bits = -bits", "the sign is the other way round"),
+    ("1.1", "bits = bits.expand(8)", "expected shape (), received (8,)"),
+    ("1.1", "bits = bits * math.nan", "not all of it is finite"),
+    ("1.1", "bits = bits / 2", "a factor ½ too many"),
+    ("1.1", "bits = 0.4", "received 0.4. Expected: one number"),
+    ("1.2", "cost_10, cost_50 = cost_10 / 784, cost_50 / 784", "mean over the pixels"),
+    ("1.2", "cost_10, cost_50 = cost_50, cost_10", "swapped"),
+    ("1.2", "cost_10, cost_50 = cost_10 * len(x_val), cost_50 * len(x_val)", "sum over all images"),
+    ("1.2", SOLUTIONS["1.2"].replace(".clamp(0.01, 0.99)", ""), "clamp them to [0.01, 0.99]"),
+    ("1.3", "shares = [1 - share for share in shares]", "share of mistakes"),
+    ("1.3", "shares = [100 * share for share in shares]", "per cent instead of a share"),
+    ("1.3", "shares = [len(x_val) * share for share in shares]", "divide by how many there are"),
+    ("1.3", "shares = shares[::-1]", "the order is k = 1, 20, 100"),
+    ("1.3", SOLUTIONS["1.3"].replace("_val", ""), "were the images judged those whose labels were given"),
+    ("2.1", DRAW + "mu + logvar.exp() * torch.randn_like(mu)", "sigma², not sigma"),
+    ("2.1", DRAW + "mu + logvar * torch.randn_like(mu)", "logvar itself"),
+    ("2.1", DRAW + "mu + torch.exp(logvar / 2) * torch.rand_like(mu)", "eps is uniform"),
+    ("2.1", DRAW + "mu + torch.exp(logvar / 2) * (torch.randn_like(mu) + 1)", "their mean is not mu"),
+    ("2.1", DRAW + "mu + torch.exp(logvar / 2) * torch.randn(2)", "share one eps"),
+    ("2.1", DRAW + "mu + torch.exp(logvar / 2) * torch.randn(len(mu), 1)", "share one eps"),
+    ("2.1", DRAW + "mu + 0 * logvar", "no chance in it"),
+    ("2.1", DRAW + f"{SOFT}.sample()", "no gradient reaches mu"),
+    ("2.1", DRAW + "mu + torch.exp(logvar.detach() / 2) * torch.randn_like(mu)", "no gradient reaches logvar"),
+    ("2.1", DRAW + "(mu + torch.randn_like(mu))[0]", "expected shape (20000, 2), received (2,)"),
+    ("2.1", "draw = lambda: 1", "your function raised TypeError"),
+    ("2.1", "draw = 1.0", "received a float. Expected: a function of mu and logvar"),
+    ("2.2", "ratio = ratio ** 2", "the ratio of the variances"),
+    ("2.2", "ratio = spread(1) / spread(10)", "1 draw over 10"),
+    ("2.2", "ratio = 1 / ratio", "the spread with 100 draws over the spread with 1"),
+    ("2.2", "ratio = 1.05", "the spread did not fall"),
+    ("2.3", KL + f"({SHIFTED} ** 2 + logvar.exp() - 1 - logvar).sum(1)", "a factor ½ is missing"),
+    ("2.3", KL + f"-0.5 * ({SHIFTED} ** 2 + logvar.exp() - 1 - logvar).sum(1)", "the sign is the other way round"),
+    ("2.3", KL + f"0.5 * ({SHIFTED} ** 2 + logvar.exp() - 1 - logvar).mean(1)", "averaged; sum over them"),
+    ("2.3", KL + f"0.5 * ({SHIFTED} ** 2 + logvar.exp() - 1 - logvar)", "one price for each dimension"),
+    ("2.3", KL + f"0.5 * ({SHIFTED} ** 2 + logvar.exp() - 1 - logvar).sum()", "one number for all images"),
+    ("2.3", KL + f"0.5 * ({SHIFTED} ** 2 + logvar.exp() - 1 - logvar).sum(1).mean()", "shape (8,), received ()"),
+    ("2.3", KL + f"0.5 * ({SHIFTED} ** 2 + (logvar / 2).exp() - 1 - logvar).sum(1)", "sigma where sigma² belongs"),
+    ("2.3", KL + f"0.5 * ({SHIFTED} ** 2 + logvar.exp() - 1 - logvar / 2).sum(1)", "log sigma where log sigma²"),
+    ("2.3", KL + f"0.5 * ({SHIFTED} ** 2 + logvar.exp() - 1 + logvar).sum(1)", "the logarithm has the wrong sign"),
+    ("2.3", KL + f"1.1 * helpers.kl_divergence({SHIFTED}, logvar)", "(shape (8,)). Expected: a function"),
+    ("2.3", KL + "helpers.kl_divergence(mu, logvar)", "a prior at the origin"),
+    ("2.3", KL + "helpers.kl_divergence(mu + torch.tensor([1.0, 0.0]), logvar)", "a sign"),
+    ("2.3", KL + "helpers.kl_divergence(mu - 1, logvar)", "yours is at (1, 1)"),
+    ("2.3", KL + f"helpers.kl_divergence({SHIFTED} / torch.exp(logvar / 2), -logvar)", "the other way round"),
+    ("3.1", STEP.replace("optimizer.zero_grad()", "pass"), "an earlier step's gradient is still in it"),
+    ("3.1", STEP.replace("zero_grad()", "step(); return"), "only an earlier step's gradient was used"),
+    ("3.1", STEP.replace("    optimizer.step()\n", ""), "the weights have not moved"),
+    ("3.1", STEP.replace("optimizer.step()", "optimizer.zero_grad(); optimizer.step()"), "have not moved"),
+    ("3.1", STEP.replace(LOSS, "(-recon - kl).mean()"), "uphill"),
+    ("3.1", STEP.replace(LOSS, "(recon + kl).sum()"), "the images are summed"),
+    ("3.1", STEP.replace(LOSS, "recon.mean()"), "the kl is missing"),
+    ("3.1", STEP.replace(LOSS, "kl.mean()"), "the recon is missing"),
+    ("3.1", STEP.replace(LOSS, "(recon / 784 + kl).mean()"), "kl counts 784 times"),
+    ("3.1", STEP.replace(LOSS, "(recon / 784 + kl / 2).mean()"), "averaged over pixels and dimensions"),
+    ("3.1", STEP.replace(LOSS, "(recon * 3 + kl).mean()"), "moved by the gradient"),
+    ("3.1", STEP.replace("model(batch)", "vea(batch)"), "your function raised NameError"),
+    ("3.2", FAR + "moved = abs(other_history['val_recon'][-1] - history['val_recon'][-1])", "val_recon alone"),
+    ("3.2", FAR + "moved = abs(other_history['val_kl'][-1] - history['val_kl'][-1])", "val_kl alone"),
+    ("3.2", "moved = sum(other_history[name][-1] - history[name][-1] for name in ('recon', 'kl'))", "training columns"),
+    ("3.2", "other_history = history", "one and the same run"),
+    ("3.2", "other_history = {key: row[:2] for key, row in other_history.items()}", "received one of 2"),
+    ("3.2", "other_history = other", "expected a history"),
+    ("3.3", "share = 100 * share", "per cent instead of a share"),
+    ("3.3", "share = 1 - share", "what is left to the floor"),
+    ("3.3", "share = (302.57 - quick_history['val_recon'][-1]) / (302.57 - 189.18)", "val_recon alone"),
+    ("3.3", "share = (302.57 - quick_history['recon'][-1] - quick_history['kl'][-1]) / 113.39", "training cost"),
+    ("3.3", "share = (543.43 - cost) / (543.43 - 189.18)", "start at PCA"),
+    ("3.3", "share = (302.57 - cost) / 302.57", "divide by the room above the floor"),
+    ("3.3", "quick_history = history", "that history has 10 epochs, expected 2"),
+    ("3.4", "price = 1 / price", "the other way round"),
+    ("3.4", "price = -price", "the sign is the other way round"),
+    ("3.4", "price = paid", "that is what was paid"),
+    ("3.4", "price = price / 4", "not beta times"),
+    ("3.4", SOLUTIONS["3.4"].partition("beta=4)")[2].replace("val_", ""), "training columns"),
+    ("3.4", "frugal_history = history", "val_kl has not fallen"),
+    ("4.1", "within = lambda s: torch.erf(s / math.sqrt(2))", "of one coordinate"),
+    ("4.1", "within = lambda s: torch.erf(s / math.sqrt(2)) ** 2", "the mass of a square"),
+    ("4.1", "within = lambda s: torch.exp(-s**2 / 2)", "what lies outside"),
+    ("4.1", "within = lambda s: 1 - torch.exp(-(s**2))", "a factor ½ is missing"),
+    ("4.1", "within = lambda s: 1 - torch.exp(-s / 2)", "s is not squared"),
+    ("4.1", "within = lambda s: torch.exp(-s**2 / 2) / (2 * math.pi)", "the density, not the mass"),
+    ("4.1", "within = lambda s: 100 - 100 * torch.exp(-s**2 / 2)", "per cent instead of a share"),
+    ("4.2", "named = torch.from_numpy(clusters.predict(mu.numpy()))", "numbers of clusters"),
+    ("4.2", "named = found", "expected shape (2000,), received (20000,)"),
+    ("4.2", "named = y_test", "more than ten clusters can do"),
+    ("4.2", "named = torch.randint(10, y_test.shape)", "% of these names are right"),
+    ("4.3", SOLUTIONS["4.3"].replace("median", "mean"), "those are the means"),
+    ("4.3", SOLUTIONS["4.3"].replace("- mu)", "- mu).div(torch.exp(logvar / 2))"), "units of each image's sigma"),
+    ("4.3", "ways = [way**2 for way in ways]", "squared distances"),
+    ("4.3", SOLUTIONS["4.3"].replace("dims=2", "dims=1"), "moved down"),
+    ("4.3", SOLUTIONS["4.3"].replace(".view(-1, 28, 28)", "").replace("dims=2", "dims=1"), "rows of 784"),
+    ("4.4", "z_rare = z_rare.flip(1)", "z1 and z2 are swapped"),
+    ("4.4", "z_rare = z_prior[q[row, column].argsort()[:200]]", "smallest q(z), at the rim"),
+    ("4.4", "z_rare = z_prior[(q / p)[row, column].argsort()[-200:]]", "the largest q(z) / p(z)"),
+    ("4.4", "z_rare = z_prior[:200]", "% lie in the emptiest places. Expected: the 200"),
+    ("4.4", "z_rare = z_rare[:20]", "expected shape (200, 2), received (20, 2)"),
+    ("5.1", "entropies = [entropy / math.log(2) for entropy in entropies]", "in bits"),
+    ("5.1", "entropies = [entropy.exp() for entropy in entropies]", "effective numbers of classes"),
+    ("5.1", SOLUTIONS["5.1"].replace("z = scale *", "z = scale**0.5 *"), "scaled the variance"),
+    ("5.1", "entropies = entropies[::-1]", "the order is 0.5, 1, 1.5"),
+    ("5.1", "entropies = [-entropy for entropy in entropies]", "the sign is the other way round"),
+    ("5.2", SOLUTIONS["5.2"].replace("Mixture(5", "Mixture(1"), "one Gaussian is not enough"),
+    ("5.2", SOLUTIONS["5.2"].replace("mu[y == 0]", "mu"), "fitted to all classes"),
+    ("5.2", "z_tops = mu[y == 0].mean(dim=0) + 0.2 * torch.randn(1000, 2)", "not around one centre"),
+    ("5.2", "z_tops = z_tops[:10]", "expected shape (1000, 2), received (10, 2)"),
+    ("5.3", "z_arc = (1 - mix) * start + mix * end", "the straight line"),
+    ("5.3", "z_arc = z_arc.flip(0)", "from the trousers to the bag"),
+    ("5.3", "z_arc = z_arc.flip(1)", "z1 and z2 are swapped"),
+    ("5.3", "z_arc = radii[0] * torch.cat([angle.cos(), angle.sin()], dim=1)", "the radius stays"),
+    ("5.3", "z_arc = torch.cat([angle.cos(), angle.sin()], dim=1)", "all radii are 1"),
+    ("6.1", "bound_of = lambda log_w: log_w.mean(dim=1)", "the average is outside the logarithm"),
+    ("6.1", "bound_of = lambda log_w: log_w.logsumexp(dim=1)", "minus ln k"),
+    ("6.1", "bound_of = lambda log_w: (log_w - math.log(500)).logsumexp(1) - math.log(500)", "subtracted twice"),
+    ("6.1", "bound_of = lambda log_w: log_w.logsumexp(dim=1) - math.log(1000)", "k is the number of columns"),
+    ("6.1", "bound_of = lambda log_w: log_w.amax(dim=1)", "the largest weight alone"),
+    ("6.1", "bound_of = lambda log_w: (log_w.logsumexp(dim=1) - math.log(500)).mean()", "one number for all images"),
+    ("6.1", "bound_of = lambda log_w: log_w.logsumexp(dim=0) - math.log(8)", "averages over the images"),
+    ("6.1", "bound_of = lambda log_w: log_w.exp().mean(dim=1).log()", "logsumexp"),
+    ("6.1", "bound_of = lambda log_w: math.log(500) - log_w.logsumexp(dim=1)", "the sign is the other way round"),
+    ("6.2", "mean, log_variance = start", "the encoder's own means"),
+    ("6.2", "log_variance = log_variance.exp()", "that is sigma²"),
+    ("6.2", "log_variance = torch.exp(log_variance / 2)", "that is sigma;"),
+    ("6.2", "mean = 2 * start[0] - mean", "the mean gap grew"),
+    ("6.2", "mean = start[0] + 0.1 * (mean - start[0]); log_variance = start[1]", "close most of it"),
+    ("6.2", "log_variance = log_variance[0]", "expected shape (20, 2), received (2,)"),
+    ("6.3", SOLUTIONS["6.3"].replace("2 * torch", "torch"), "sigma is not doubled"),
+    ("6.3", SOLUTIONS["6.3"].replace("2 * torch", "2**0.5 * torch"), "only √2 times as large"),
+    ("6.3", SOLUTIONS["6.3"].replace("2 * torch.exp(logvar[i] / 2)", "torch.exp(logvar[i])"), "2 ln 2"),
+    ("6.3", SOLUTIONS["6.3"].replace("log_q = normal", "log_q = Normal(mu[i], normal.stddev / 2)"), "exceed log p(x)"),
+    ("6.3", "wide_w = wide_w.T", "expected shape (40, 1000), received (1000, 40)"),
+    ("6.4", "correlations = correlations[::-1]", "the two are swapped"),
+    ("6.4", SOLUTIONS["6.4"].replace(".abs()", ""), "signed error"),
+    ("6.4", SOLUTIONS["6.4"].replace("sigma, radius = torch.exp(logvar.amin(dim=1) / 2)",
+                                     "sigma, radius = logvar.amin(dim=1)"), "log sigma²; take sigma"),
+    ("6.4", SOLUTIONS["6.4"].replace(".amin(dim=1) / 2", ".amin(dim=1)"), "with sigma²; take sigma"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("number, answer, words", MISTAKES)
+def test_a_known_mistake_is_named(number, answer, words, solved, capsys):
+    names = solved(number)
+
+    torch.manual_seed(0)
+    execute(answer, names)
+
+    line = checked(number, names, capsys)
+    assert words in line and line.startswith(f"{number}: ") and "right. " not in line and line.count("\n") == 1
+
+
+def raises():
+    raise KeyError("two\nlines")
+
+
+ODD = ["abc", [], [[1], [1, 2]], {}, object(), math.nan, torch.full((3, 3), math.nan), np.ones((2, 2)), True, raises]
+
+
+@pytest.mark.parametrize("number", STUBS)
+def test_no_answer_makes_a_checker_raise_or_is_right_by_chance(number, notebook, capsys):
+    names = notebook(f"{int(number[0]):02d}")
+    cell = ast.parse(STUBS[number])
+    answers = [node.id for node in ast.walk(cell) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)]
+    answers += [node.name for node in cell.body if isinstance(node, ast.FunctionDef)]
+
+    for odd in ODD:
+        line = checked(number, names | dict.fromkeys(answers, odd), capsys)
+
+        assert line.startswith(f"{number}: ") and "right. " not in line and line.count("\n") == 1, odd
+
+
+@pytest.mark.parametrize("nothing", [None, ..., (1, ...), lambda mu, logvar: None, lambda mu, logvar: ...])
+def test_no_answer_yet_is_no_mistake(nothing, capsys):
+    check("2.3", nothing)
+
+    assert capsys.readouterr().out.startswith("2.3: not answered yet. Expected: a function of mu and logvar")
+
+
+def test_a_check_leaves_the_random_numbers_of_the_notebook_alone(capsys):
+    torch.manual_seed(3)
+    before = torch.get_rng_state()
+
+    check("2.1", lambda mu, logvar: mu + torch.exp(logvar / 2) * torch.randn_like(mu))
+
+    assert torch.equal(torch.get_rng_state(), before) and "right" in capsys.readouterr().out
+
+
+def test_the_number_of_no_exercise_is_refused():
+    with pytest.raises(ValueError, match=r"number: expected one of 1\.1, .*, received '9\.9'"):
+        check("9.9", 1)
+
+
+def test_a_notebook_that_lacks_what_a_checker_needs_gets_a_message(capsys):
+    check("1.2", (1, 2))
+
+    assert "1.2: this cannot be checked (TypeError: more_directions() missing" in capsys.readouterr().out
