@@ -384,7 +384,7 @@ def test_folder_that_cannot_be_written_is_named_with_a_way_out(root, plain, fold
     for path in [root, *root.rglob("*")]:
         path.chmod(0o555 if path == root / folder else 0o777)
 
-    with without_privileges(), refused(PermissionError, f"{root / 'data'} cannot be written", "FASHION_MNIST_DIR"):
+    with without_privileges(), refused(PermissionError, f"{root / 'data'} cannot be filled", "FASHION_MNIST_DIR"):
         helpers.fetch_fashion_mnist()
     (root / folder).chmod(0o755)
     assert helpers.fetch_fashion_mnist() and data_equal(plain)
