@@ -249,6 +249,10 @@ def test_debian_package_is_used_before_the_download(data, packed, plain, monkeyp
     assert data_equal(plain)
 
 
+def test_debian_package_is_looked_for_where_debian_puts_it():
+    assert Path("/usr/share/datasets/fashion-mnist") == INSTALLED
+
+
 @pytest.mark.skipif(not INSTALLED.is_dir(), reason="the Debian package is not installed")
 def test_installed_debian_package_is_found(data, plain, monkeypatch):
     monkeypatch.setattr(helpers, "DEBIAN_PACKAGE", INSTALLED)

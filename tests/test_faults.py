@@ -138,6 +138,7 @@ def disaster():
     os.replace = dying(os.replace, lambda *_: None)
 
 print(in_a_fork(fetch, disaster), *sorted(path.name for path in helpers._raw(helpers.DATA).iterdir()))
+print(len(list(helpers.DATA.glob("fetch-*"))))  # its scratch folder lay beside the data, on the same disk, and stays
 print(fetch() == helpers.DATA, len(list(helpers._raw(helpers.DATA).iterdir())))  # it checks every file
 """
 
@@ -148,8 +149,8 @@ def test_process_killed_while_it_fetches_leaves_whole_files_only(checkout, data,
     """Each of the four files is unpacked, in steps 1 to 4, then renamed, in steps 5 to 8."""
     result = python(checkout, KILLED_AT, step, FASHION_MNIST_DIR=str(data / "FashionMNIST" / "raw"))
 
-    killed, again = lines_of(result)
-    assert killed.split() == ["-9", *sorted(list(helpers.IDX_SHA256)[:there])] and again == "True 4"
+    killed, left, again = lines_of(result)
+    assert killed.split() == ["-9", *sorted(list(helpers.IDX_SHA256)[:there])] and (left, again) == ("1", "True 4")
 
 
 # full disk
