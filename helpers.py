@@ -489,7 +489,7 @@ def exact_log_likelihood(model: VAE, x: Tensor, size: int = 300, half_width: flo
     posterior on the border of the grid; raises what `log_joint` raises. Derived in notebook 06.
     """
     z, log_cell, on_border = _plane(size, half_width)
-    total = border = torch.full((len(x),), -math.inf)
+    total = border = torch.tensor(-math.inf)
     for part, at_border in zip(z.split(2000), on_border.split(2000)):
         terms = log_joint(model, x, part)
         total = torch.logaddexp(total, terms.logsumexp(dim=1))
