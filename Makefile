@@ -2,6 +2,7 @@
 # make test  set up, then ruff, the check of the notebook files, unit and browser tests, every notebook in full
 # make lab   set up, then open JupyterLab on notebooks/
 # make bench set up, then the benchmark
+# make mutants  set up, then break helpers.py on purpose, again and again, and list what no test notices (an hour)
 # make test-colab  all tests and notebooks with the versions that Colab has, in an environment of its own
 PYTHON ?= python3
 BIN := .venv/bin
@@ -21,6 +22,9 @@ lab: setup
 
 bench: setup
 	$(BIN)/python tests/benchmark.py
+
+mutants: setup
+	OMP_NUM_THREADS=1 $(BIN)/python tests/mutants.py
 
 test-colab: setup .venv-colab/installed
 	.venv-colab/bin/python -m pytest
@@ -42,4 +46,4 @@ setup: .venv/installed
 	.venv-colab/bin/python -m pip install --quiet -r tests/colab-requirements.txt
 	@touch $@
 
-.PHONY: run test lab bench test-colab setup
+.PHONY: run test lab bench mutants test-colab setup

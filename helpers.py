@@ -109,10 +109,12 @@ def fetch_fashion_mnist() -> Path:
             folder = _unpack(source, Path(scratch)) if source else _download(Path(scratch))
             for name in IDX_SHA256:
                 os.replace(folder / name, _raw(DATA) / name)
-    except PermissionError as error:
-        raise PermissionError(
-            f"{DATA} cannot be written. Make it writable, or unpack the four files into FashionMNIST/raw/ in another "
-            "folder and set FASHION_MNIST_DIR to that folder."
+    except OSError as error:
+        if error.errno is None:  # the message is ours
+            raise
+        raise type(error)(
+            f"{DATA} cannot be filled: {error}. Make the folder writable and 60 MB of room, or unpack the four files "
+            "into FashionMNIST/raw/ in another folder and set FASHION_MNIST_DIR to that folder."
         ) from error
     return DATA
 
@@ -349,20 +351,27 @@ OWN = OUTPUT / "checkpoints" / "my_vae.pt"
 def save_checkpoint(model: VAE, path: Path = OWN) -> None:
     """Write the weights and the config of `model` to `path`: the whole file or none of it, whenever the process dies.
 
-    Raises OSError when the folder cannot be written; an older file at `path` then stays as it was. Used in notebook 03.
+    Raises OSError when the file cannot be written; an older file at `path` then stays as it was. Used in notebook 03.
     """
-    weights = {name: value.cpu() for name, value in model.state_dict().items()}
+    content = io.BytesIO()  # torch.save itself says nothing clear of a full disk
+    torch.save({"config": model.config, "weights": {k: v.cpu() for k, v in model.state_dict().items()}}, content)
     with _whole_file(path) as scratch:
-        torch.save({"config": model.config, "weights": weights}, scratch)
+        scratch.write_bytes(content.getvalue())
 
 
 @contextmanager
 def _whole_file(path: Path):
     """Give a place to write to; what was written there becomes `path` when the block ends without an error."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="save-", dir=path.parent) as folder:
-        yield Path(folder) / path.name
-        os.replace(Path(folder) / path.name, path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix="save-", dir=path.parent) as folder:
+            yield Path(folder) / path.name
+            os.replace(Path(folder) / path.name, path)
+    except OSError as error:
+        raise type(error)(
+            f"{path} cannot be written, and what was there stays: {error}. Make the folder writable and room on the "
+            "disk, or set the environment variable VAE_OUTPUT to another folder before helpers is imported."
+        ) from error
 
 
 def load_vae(path: Path | None = None, latent_dim: int = 2) -> VAE:
@@ -480,7 +489,7 @@ def exact_log_likelihood(model: VAE, x: Tensor, size: int = 300, half_width: flo
     posterior on the border of the grid; raises what `log_joint` raises. Derived in notebook 06.
     """
     z, log_cell, on_border = _plane(size, half_width)
-    total = border = torch.full((len(x),), -math.inf)
+    total = border = torch.tensor(-math.inf)
     for part, at_border in zip(z.split(2000), on_border.split(2000)):
         terms = log_joint(model, x, part)
         total = torch.logaddexp(total, terms.logsumexp(dim=1))
@@ -533,9 +542,9 @@ def use_style() -> None:
 
 
 def save_figure(figure: plt.Figure, name: str) -> None:
-    """Write `figure` to images/`name`, as the README shows it."""
-    (OUTPUT / "images").mkdir(parents=True, exist_ok=True)
-    figure.savefig(OUTPUT / "images" / name, dpi=150)
+    """Write `figure` to images/`name`, as the README shows it; OSError when the file cannot be written."""
+    with _whole_file(OUTPUT / "images" / name) as scratch:
+        figure.savefig(scratch, dpi=150)
 
 
 def show_images(
@@ -674,7 +683,7 @@ class LatentExplorer(anywidget.AnyWidget if anywidget else ipywidgets.HBox):
     def save(self, path: Path | str) -> None:
         """Write the explorer to `path` as one page that needs no Python and no network: the whole file or none of it.
 
-        Raises OSError when the folder cannot be written; an older file at `path` then stays as it was.
+        Raises OSError when the file cannot be written; an older file at `path` then stays as it was.
         """
         path = Path(path)
         names = ("z", "limit", "classes", "colors", "sizes", "weights", "codes", "labels")

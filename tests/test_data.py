@@ -249,6 +249,10 @@ def test_debian_package_is_used_before_the_download(data, packed, plain, monkeyp
     assert data_equal(plain)
 
 
+def test_debian_package_is_looked_for_where_debian_puts_it():
+    assert Path("/usr/share/datasets/fashion-mnist") == INSTALLED
+
+
 @pytest.mark.skipif(not INSTALLED.is_dir(), reason="the Debian package is not installed")
 def test_installed_debian_package_is_found(data, plain, monkeypatch):
     monkeypatch.setattr(helpers, "DEBIAN_PACKAGE", INSTALLED)
@@ -384,7 +388,7 @@ def test_folder_that_cannot_be_written_is_named_with_a_way_out(root, plain, fold
     for path in [root, *root.rglob("*")]:
         path.chmod(0o555 if path == root / folder else 0o777)
 
-    with without_privileges(), refused(PermissionError, f"{root / 'data'} cannot be written", "FASHION_MNIST_DIR"):
+    with without_privileges(), refused(PermissionError, f"{root / 'data'} cannot be filled", "FASHION_MNIST_DIR"):
         helpers.fetch_fashion_mnist()
     (root / folder).chmod(0o755)
     assert helpers.fetch_fashion_mnist() and data_equal(plain)

@@ -383,6 +383,15 @@ def test_the_aggregate_posterior_is_the_mean_of_the_normal_densities(posteriors)
         torch.testing.assert_close(q[i, j], distribution.log_prob(at).exp().mean())
 
 
+def test_the_aggregate_posterior_of_more_than_one_batch_is_the_mean_of_all(posteriors):
+    mu, logvar = (values[:1].expand(5001, 2) for values in posteriors)
+    axis = torch.linspace(-3, 3, 5)
+
+    torch.testing.assert_close(
+        helpers.aggregate_posterior(mu, logvar, axis), helpers.aggregate_posterior(mu[:1], logvar[:1], axis)
+    )
+
+
 def test_the_aggregate_posterior_has_mass_one(posteriors):
     axis = torch.linspace(-8, 8, 321)
 

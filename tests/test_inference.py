@@ -156,6 +156,35 @@ def test_a_grid_that_misses_posterior_mass_says_what_to_enlarge(function, x):
 
 
 @pytest.mark.parametrize("function", [helpers.exact_log_likelihood, helpers.exact_posterior])
+def test_the_warning_points_at_the_line_that_asked(function):
+    model = helpers.VAE(hidden=())
+    linear(model, 0, torch.tensor([0.2, 0.0]), 0.0)
+
+    with pytest.warns(UserWarning, match="on the border") as caught:
+        function(model, torch.ones(1, 784), size=60)
+    assert [warning.filename for warning in caught] == [__file__]
+
+
+def test_more_than_five_percent_on_the_border_is_too_much():
+    with pytest.warns(UserWarning, match="1 of 3 images"):
+        helpers._warn_of_border(torch.tensor([0.04, 0.05, 0.06]), 5.0)
+
+
+def test_the_grid_has_300_points_on_each_side_up_to_5_unless_asked(smooth, x):
+    mass, log_p = helpers.exact_posterior(smooth, x[:1]), helpers.exact_log_likelihood(smooth, x[:1])
+
+    assert torch.equal(mass, helpers.exact_posterior(smooth, x[:1], 300, 5.0)) and mass.shape == (1, 300, 300)
+    assert torch.equal(log_p, helpers.exact_log_likelihood(smooth, x[:1], 300, 5.0))
+    assert not mass.requires_grad and not log_p.requires_grad
+
+
+@pytest.mark.parametrize("shape", [(5, 3), (2,), (5, 2, 1)])
+def test_points_outside_a_plane_are_refused(smooth, x, shape):
+    with pytest.raises(ValueError, match=r"^z: expected shape \(N, 2\), received "):
+        helpers.log_joint(smooth, x, torch.zeros(shape))
+
+
+@pytest.mark.parametrize("function", [helpers.exact_log_likelihood, helpers.exact_posterior])
 def test_a_latent_space_that_is_no_plane_is_refused(function, x):
     with pytest.raises(ValueError, match="expected latent_dim 2 for a sum over a plane, found 3"):
         function(helpers.VAE(latent_dim=3, hidden=(8,)), x, size=10)

@@ -9,6 +9,8 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from statistics import NormalDist
 
@@ -158,9 +160,15 @@ def test_a_broken_line_of_notebook_07_is_its_only_difference_to_the_sound_code(s
     assert "# BROKEN" in source.splitlines()[changed[0].lineno - 1]
 
 
+# the setup cell
+
+SETUP_CELL = tool.code_cells(tool.read(REAL[0]))[0].source
+
+
 @pytest.fixture
 def clone(tmp_path):
     """A clone with a helpers.py that costs nothing to import, a bare copy of it, and an empty folder."""
+    tmp_path = tmp_path / "Größe ½ 衣服"
     source = tmp_path / "source"
     (source / "notebooks").mkdir(parents=True)
     (source / "notebooks" / "keep").touch()
@@ -172,21 +180,125 @@ def clone(tmp_path):
     return tmp_path
 
 
+def instead_of_github(clone):
+    """The environment in which git takes the folder OWNER/NAME for the repository on GitHub, and uses no network."""
+    config = {"COUNT": "1", "KEY_0": f"url.{clone.as_uri()}/.insteadOf", "VALUE_0": "https://github.com/"}
+    return {"VAE_REPO": "OWNER/NAME", **{f"GIT_CONFIG_{name}": value for name, value in config.items()}}
+
+
+def set_up(clone, folder, before="", cell=SETUP_CELL, **environment):
+    """Run the setup cell in a fresh Python in `folder`; return the file of the `helpers` it ends with, or its error."""
+    program = f"{before}\n{cell}\nprint(os.path.realpath(helpers.__file__))"
+    result = subprocess.run(
+        [sys.executable, "-X", "utf8", "-c", program],
+        cwd=clone / folder,
+        env={**os.environ, **instead_of_github(clone), **environment},
+        capture_output=True,
+        encoding="utf-8",
+    )
+    return result.stderr or Path(result.stdout.strip())
+
+
+def test_the_setup_cell_is_the_same_in_all_notebooks():
+    cells = [tool.code_cells(tool.read(path))[0] for path in REAL]
+
+    assert {cell.source for cell in cells} == {SETUP_CELL} and {cell.id for cell in cells} == {"setup"}
+    assert not any(cell.outputs for cell in cells)
+
+
 PLACES = {"source": "source", "source/notebooks": "source", "empty": "empty/NAME"}
 
 
 @pytest.mark.parametrize("folder, root", PLACES.items())
 def test_the_setup_cell_finds_helpers_or_fetches_it(clone, monkeypatch, folder, root):
-    config = {"COUNT": "1", "KEY_0": f"url.{clone.as_uri()}/.insteadOf", "VALUE_0": "https://github.com/"}
-    for name, value in config.items():  # git takes the folder OWNER/NAME for the repository on GitHub
-        monkeypatch.setenv(f"GIT_CONFIG_{name}", value)
-    monkeypatch.setenv("VAE_REPO", "OWNER/NAME")
-    setup = tool.code_cells(tool.read(REAL[0]))[0].source
-    path = put(clone / folder / "alone.ipynb", new_notebook(cells=[code("a", setup), code("b", "helpers.__file__")]))
+    for name, value in instead_of_github(clone).items():
+        monkeypatch.setenv(name, value)
+    path = put(
+        clone / folder / "alone.ipynb", new_notebook(cells=[code("a", SETUP_CELL), code("b", "helpers.__file__")])
+    )
 
     result = tool.code_cells(nbformat.reads(tool.execute(path), 4))[1].outputs[0].data["text/plain"]
 
     assert Path(ast.literal_eval(result)).samefile(clone / root / "helpers.py")
+
+
+def test_the_setup_cell_goes_by_the_notebook_that_vs_code_names(clone):
+    notebook = clone / "source" / "notebooks" / "01.ipynb"
+
+    found = set_up(clone, "empty", f"__vsc_ipynb_file__ = {str(notebook)!r}")
+
+    assert found == (clone / "source" / "helpers.py").resolve() and list((clone / "empty").iterdir()) == []
+
+
+def test_the_setup_cell_clones_once_however_often_it_runs(clone):
+    again = f"{SETUP_CELL}\nopen(root / 'mark', 'w').close()\n{SETUP_CELL}"
+
+    assert set_up(clone, "empty", again) == (clone / "empty" / "NAME" / "helpers.py").resolve()
+    assert set_up(clone, "empty", VAE_REPO="NOBODY/NAME") == (clone / "empty" / "NAME" / "helpers.py").resolve()
+    assert (clone / "empty" / "NAME" / "mark").exists() and len(list((clone / "empty").iterdir())) == 1
+
+
+STRANGERS = {
+    "beside the notebook": "open('helpers.py', 'w').close()",
+    "on the path": "import sys; sys.path.insert(0, 'other')",
+    "already imported": "import sys; sys.path.insert(0, 'other'); import helpers",
+    "made in memory": "import sys, types; sys.modules['helpers'] = types.ModuleType('helpers')",
+}
+
+
+@pytest.mark.parametrize("stranger", STRANGERS)
+@pytest.mark.parametrize("folder, root", PLACES.items())
+def test_the_setup_cell_ends_with_our_helpers_and_not_with_another(clone, stranger, folder, root):
+    other = clone / folder / "other"
+    other.mkdir()
+    (other / "helpers.py").touch()
+
+    assert set_up(clone, folder, STRANGERS[stranger]) == (clone / root / "helpers.py").resolve()
+
+
+NOWHERE = {"GIT_CONFIG_KEY_0": "url.http://127.0.0.1:9/.insteadOf", "no_proxy": "127.0.0.1"}  # the discard port
+NO_CLONE = {  # what is missing: the environment without it, what the message says of it
+    "the repository": (
+        {"VAE_REPO": "SOMEBODY/ELSE"},
+        "SOMEBODY/ELSE' does not appear to be a git repository",
+        "SOMEBODY/ELSE",
+    ),
+    "git": ({"PATH": ""}, "'git'", "OWNER/NAME"),
+    "the network": (NOWHERE, "unable to access 'http://127.0.0.1:9/OWNER/NAME/'", "OWNER/NAME"),
+}
+
+
+@pytest.mark.parametrize("missing", NO_CLONE)
+def test_the_setup_cell_says_what_it_needs_when_it_cannot_clone(clone, missing):
+    environment, reason, name = NO_CLONE[missing]
+
+    error = set_up(clone, "empty", **environment)
+
+    assert reason in error and "another exception" not in error
+    assert error.strip().endswith(f"Needs git, the internet and the right VAE_REPO (now {name}).")
+    assert list((clone / "empty").iterdir()) == []
+
+
+class NoSuchRepository(BaseHTTPRequestHandler):
+    """GitHub's answer for a repository that does not exist: it asks who wants to know."""
+
+    def do_GET(self):
+        self.send_response(401)
+        self.send_header("WWW-Authenticate", "Basic")
+        self.end_headers()
+
+
+def test_the_setup_cell_does_not_wait_for_a_password_when_the_repository_is_wrong(clone):
+    with ThreadingHTTPServer(("127.0.0.1", 0), NoSuchRepository) as server:
+        threading.Thread(target=server.serve_forever, args=[0.01], daemon=True).start()
+        github = f"url.http://127.0.0.1:{server.server_port}/.insteadOf"
+        error = set_up(clone, "empty", GIT_CONFIG_KEY_0=github, no_proxy="127.0.0.1", GIT_ASKPASS="", SSH_ASKPASS="")
+        server.shutdown()
+
+    assert "terminal prompts disabled" in error and "the right VAE_REPO (now OWNER/NAME)" in error
+
+
+# what is under test
 
 
 def test_what_is_under_test_writes_outside_the_repository():

@@ -6,9 +6,11 @@ import math
 import os
 import pickle
 import random
+import re
 import signal
 import subprocess
 import sys
+import time
 from contextlib import contextmanager
 from itertools import pairwise
 
@@ -174,12 +176,31 @@ def test_fit_returns_a_model_in_eval_mode(images):
     assert not model.training
 
 
+def test_defaults_of_fit_are_the_recipe_of_the_readme():
+    parameters = inspect.signature(helpers.fit).parameters.values()
+
+    defaults = {
+        parameter.name: parameter.default for parameter in parameters if parameter.default is not parameter.empty
+    }
+    recipe = {"epochs": 10, "batch_size": 128, "max_lr": 3e-3, "beta": 1.0}
+    assert defaults == {**recipe, "on_epoch": None, "progress": True}
+
+
+@pytest.mark.parametrize("there_is_one, kind", [(True, "cuda"), (False, "cpu")])
+def test_best_device_is_a_gpu_when_there_is_one(monkeypatch, there_is_one, kind):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: there_is_one)
+
+    assert helpers.best_device() == torch.device(kind)
+
+
 # history
 
 
 def test_history_has_one_number_per_epoch_and_key(images):
+    start = time.perf_counter()
     _, history = fit(images, epochs=3)
 
+    assert sum(history["seconds"]) < time.perf_counter() - start
     assert list(history) == KEYS
     assert all(len(values) == 3 and all(type(value) is float for value in values) for values in history.values())
     assert all(seconds > 0 for seconds in history["seconds"])
@@ -232,6 +253,8 @@ def test_progress_bar_shows_the_running_loss_on_stderr_only_when_asked(vae, imag
     fit(images)
 
     assert bar.out == "" and f"validation={history['val_recon'][0] + history['val_kl'][0]:.1f}" in bar.err
+    assert f"training={history['recon'][0] + history['kl'][0]:.1f}" in bar.err
+    assert re.search(r"\rtraining: 100%.* 8/8 \[.*step", bar.err) and bar.err.endswith("\r")  # wiped out at the end
     assert capsys.readouterr() == ("", "")
 
 
