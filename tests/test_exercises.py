@@ -42,6 +42,7 @@ NEEDED = {  # of each notebook, the cells on which its exercises rely
     "04": "load unlabelled aggregate",
     "05": "load prior grid-points judge walk halfway category mixture holes",
     "06": "load",
+    "07": "train checkup",
 }
 IMAGES = {"train": 5000, "validation": 1000, "test": 500}
 OTHER_IMAGES = {"03": {"train": 1000}, "04": {"train": 20_000, "test": 2000}, "05": {"test": 10_000}}
@@ -134,6 +135,7 @@ def test_the_printed_solution_is_right(number, solved, capsys):
 
 SOFT = "torch.distributions.Normal(mu, torch.exp(logvar / 2))"
 ALSO_RIGHT = [  # number, another answer that is as good
+    ("7.1", "finds = [2, 5, 6, 1, 9, 4, 10, 8]"),
     ("1.1", "bits = round(bits.item(), 3)"),
     ("1.1", "bits = np.float32(bits)"),
     ("1.1", "bits = [bits.double()]"),
@@ -326,6 +328,22 @@ MISTAKES = [  # number, a wrong answer, words that name the mistake
     ("6.4", SOLUTIONS["6.4"].replace("sigma, radius = torch.exp(logvar.amin(dim=1) / 2)",
                                      "sigma, radius = logvar.amin(dim=1)"), "log sigma²; take sigma"),
     ("6.4", SOLUTIONS["6.4"].replace(".amin(dim=1) / 2", ".amin(dim=1)"), "with sigma²; take sigma"),
+    ("7.1", "finds = finds[:7]", "expected shape (8,), received (7,)"),
+    ("7.1", "finds = [3, 5, 6, 8, 9, 4, 10, 1]", "D and H are swapped"),
+    ("7.1", "finds = [3, 6, 6, 1, 2, 4, 10, 8]", "6 of 8 are right; look again at B, E"),
+    ("7.1", "finds = [1] * 8", "1 of 8 are right"),
+    ("7.2", "beta_of_half = 0.5", "the other way round"),
+    ("7.2", "beta_of_half = 4", "a factor ½ is missing"),
+    ("7.3", "beta_of_repository = 0.001", "averaged over 784 pixels"),
+    ("7.3", "beta_of_repository = 0.002 * 784", "for the variance 1"),
+    ("7.3", "beta_of_repository = 0.0005 * 784", "cancel"),
+    ("7.3", "beta_of_repository = 1 / 0.784", "that is 1 / beta"),
+    ("7.4", SOLUTIONS["7.4"].replace("min=1.0", "min=0.5"), "½ nat is free"),
+    ("7.4", SOLUTIONS["7.4"].replace(".clamp(min=1.0)", ""), "nothing is free"),
+    ("7.4", SOLUTIONS["7.4"].replace("100 * ", ""), "not multiplied by 100"),
+    ("7.4", SOLUTIONS["7.4"].replace("min=1.0", "max=1.0"), "clamp(max=1)"),
+    ("7.4", SOLUTIONS["7.4"].replace(").mean(dim=0)", ")").replace(").sum()", ").sum(1).mean()"), "to each image"),
+    ("7.4", SOLUTIONS["7.4"].replace("recon.mean()", "recon.mean() / 784"), "averaged over pixels"),
 ]  # fmt: skip
 
 
