@@ -1,7 +1,12 @@
-"""Measure the series on this machine: python tests/benchmark.py [usual] [recipe] [start] [notebooks] [explorer]
+"""Measure the series on this machine: python tests/benchmark.py [usual] [quality] [recipe] [limit] [growth] ...
 
 usual      one epoch of the usual recipe and one of helpers.fit, the same network, in turns; --full adds the test NELBO
+quality    the usual recipe for --epochs, and the recipe of 03 for as few epochs as reach the same test NELBO
 recipe     the recipe of notebook 03: seconds of training and test NELBO, once for each of --seeds
+limit      the matrix products of one epoch of the recipe, nothing else, as a share of the epoch in helpers.fit; the
+           same epoch where the CPU may round the factors of each product to bfloat16, which the series does not do
+growth     an epoch of helpers.fit with more images, wider layers and more latent dimensions
+inference  the exact likelihood of the test images, the codes of all images, a grid of decoded ones
 start      importing helpers and then loading the data, each time in a new process, from a warm disk cache
 notebooks  wall time and peak memory of each notebook, executed in full into a temporary folder
 explorer   JupyterLab in a headless Chromium: from the browser's time stamp of an input event to the end of the frame in
@@ -109,6 +114,20 @@ def train_by_fit(network: type, seed: int, epochs: int, images: int) -> tuple[nn
     return model, time.perf_counter() - begin
 
 
+def products_of_one_epoch(model: nn.Module, images: int, batch: int = 128) -> float:
+    """Return the seconds that PyTorch takes for the matrix products alone, forward and backward, of one epoch."""
+    products = []
+    for i, layer in enumerate(layer for layer in model.modules() if isinstance(layer, nn.Linear)):
+        x, g = torch.randn(batch, layer.in_features), torch.randn(batch, layer.out_features)
+        weight = layer.weight.detach()
+        products += [(x, weight.T), (g.T, x)] + [(g, weight)] * (i > 0)  # nobody wants the gradient of the images
+    begin = time.perf_counter()
+    for _ in range(images // batch):
+        for a, b in products:
+            torch.mm(a, b)
+    return time.perf_counter() - begin
+
+
 def row(what: str, values, unit: str, wanted: str = "", summary=statistics.median) -> dict:
     return {"what": what, "value": summary(values), "unit": unit, "wanted": wanted, "values": list(values)}
 
@@ -127,6 +146,67 @@ def usual(options):
     yield from (slow, fast, row("usual recipe / helpers.fit", [slow["value"] / fast["value"]], "times", ">= 2.5"))
     for name, train in recipes.items() if options.full else ():
         yield from full_runs(name, train, options)
+
+
+def quality(options):
+    x_test = helpers.load_fashion_mnist("test")[0]
+    model, slow = train_usually(options.seeds[0], options.epochs, options.images)
+    wanted = sum(helpers.evaluate(model, x_test)).mean().item()
+    yield row(f"usual recipe, {options.epochs} epochs", [slow], "s")
+    yield row("usual recipe, test NELBO", [wanted], "nats")
+    for epochs in range(1, options.epochs + 1):
+        model, fast = train_by_fit(helpers.VAE, options.seeds[0], epochs, options.images)
+        reached = sum(helpers.evaluate(model, x_test)).mean().item()
+        if reached <= wanted:
+            break
+    yield row(f"recipe of 03, {epochs} epochs", [fast], "s")
+    yield row(f"recipe of 03, {epochs} epochs, test NELBO", [reached], "nats")
+    yield row("time to that quality, usual / recipe of 03", [slow / fast], "times", ">= 8")
+
+
+def limit(options):
+    precisions = {"float32": "highest", "products in bfloat16": "medium"}
+    shares = {name: [] for name in precisions}
+    epochs = {name: [] for name in precisions}
+    for i in range(options.repeats):
+        for name, precision in precisions.items():
+            torch.set_float32_matmul_precision(precision)
+            products = products_of_one_epoch(helpers.VAE(), options.images)
+            epochs[name].append(train_by_fit(helpers.VAE, i, 1, options.images)[1])
+            shares[name].append(products / epochs[name][-1])
+    torch.set_float32_matmul_precision("highest")
+    for name in precisions:
+        yield row(f"epoch, {name}", epochs[name], "s/epoch")
+    yield row("products / epoch, float32", shares["float32"], "", ">= 0.6")
+
+
+def growth(options):
+    def epoch_of(name, network, images):
+        return row(name, [train_by_fit(network, i, 1, images)[1] for i in range(options.repeats)], "s/epoch")
+
+    for images in (10_000, 20_000, 40_000, 55_000):
+        yield epoch_of(f"{images} images", helpers.VAE, images)
+    for width in (128, 512):
+        yield epoch_of(f"20000 images, width {width}", partial(helpers.VAE, hidden=(width,) * 4), 20_000)
+    for latent_dim in (2, 20, 200):
+        yield epoch_of(f"20000 images, {latent_dim} dimensions", partial(helpers.VAE, latent_dim), 20_000)
+
+
+def inference(options):
+    model, x = helpers.load_vae(helpers.REFERENCE), helpers.load_fashion_mnist("test")[0]
+    every = torch.cat([x, *(helpers.load_fashion_mnist(split)[0] for split in ("train", "validation"))])
+    grid = torch.cartesian_prod(torch.linspace(-3, 3, 15), torch.linspace(-3, 3, 15))
+    for name, work, unit, factor in (
+        ("exact log p(x), 10,000 images", lambda: helpers.exact_log_likelihood(model, x), "s", 1),
+        ("encode 70,000 images", lambda: helpers.encode(model, every), "s", 1),
+        ("decode a grid of 15 x 15", lambda: helpers.decode(model, grid), "ms", 1000),
+    ):
+        seconds = []
+        for _ in range(options.repeats):
+            begin = time.perf_counter()
+            work()
+            seconds.append(factor * (time.perf_counter() - begin))
+        yield row(name, seconds, unit)
 
 
 def start(options):
@@ -213,7 +293,8 @@ def describe_machine() -> str:
 
 def main():
     recipe = partial(full_runs, "recipe of 03", partial(train_by_fit, helpers.VAE), wanted=("<= 60", "<= 254.5"))
-    groups = {"usual": usual, "recipe": recipe, "start": start, "notebooks": notebooks, "explorer": explorer}
+    groups = {"usual": usual, "quality": quality, "recipe": recipe, "limit": limit, "growth": growth}
+    groups |= {"inference": inference, "start": start, "notebooks": notebooks, "explorer": explorer}
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("groups", nargs="*", metavar="group", choices=[*groups, "all"], default="all")
     parser.add_argument("--full", action="store_true", help="usual: train both in full too, for the test NELBO")
