@@ -299,6 +299,7 @@ MISTAKES = [  # number, a wrong answer, words that name the mistake
     ("5.2", "z_tops = mu[y == 0].mean(dim=0) + 0.2 * torch.randn(1000, 2)", "not around one centre"),
     ("5.2", "z_tops = z_tops[:10]", "expected shape (1000, 2), received (10, 2)"),
     ("5.3", "z_arc = (1 - mix) * start + mix * end", "the straight line"),
+    ("5.3", "z_arc = 1.05 * z_arc", "(shape (10, 2)). Expected: ten points"),
     ("5.3", "z_arc = z_arc.flip(0)", "from the trousers to the bag"),
     ("5.3", "z_arc = z_arc.flip(1)", "z1 and z2 are swapped"),
     ("5.3", "z_arc = radii[0] * torch.cat([angle.cos(), angle.sin()], dim=1)", "the radius stays"),
