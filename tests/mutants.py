@@ -35,7 +35,13 @@ ROOT = Path(__file__).resolve().parents[1]
 TESTS = {  # section of helpers.py: the tests that must notice, the fast ones first
     "data": ["tests/test_data.py", "tests/test_faults.py", "-k", "not checkpoint and not explorer"],
     "model": ["tests/test_model.py", "tests/test_properties.py"],
-    "objective": ["tests/test_model.py", "tests/test_properties.py"],
+    "objective": [
+        "tests/test_model.py",
+        "tests/test_training.py",
+        "tests/test_properties.py",
+        "-k",
+        "not process and not fit",
+    ],
     "training": ["tests/test_training.py", "tests/test_properties.py", "-k", "not process and not checkpoint"],
     "checkpoints": ["tests/test_training.py", "tests/test_faults.py", "-k", "not fit and not data"],
     "claims": ["tests/test_figures.py", "-k", "claim"],
