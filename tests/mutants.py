@@ -85,6 +85,8 @@ EQUIVALENT = {  # "function: old -> new": why no test can notice
     "load_fashion_mnist: 60_000 -> (60001)": "the file ends there",
     "load_fashion_mnist: dataset.targets[part].clone() -> (dataset.targets[part])": "only frees memory",
     "fetch_fashion_mnist: \"fetch-\" -> ('fetch-_')": NAME,
+    "_check_images: x.max().item() -> (x.max())": "a tensor of one number is printed like the number",
+    "_check_images: x.min().item() -> (x.min())": "a tensor of one number is printed like the number",
     "fit: x.to(device) -> (x)": NO_GPU,
     "fit: x_val.to(device) -> (x_val)": NO_GPU,
     "fit: True -> (False) (no. 2)": "only slower",
@@ -104,6 +106,8 @@ EQUIVALENT = {  # "function: old -> new": why no test can notice
     "(torch.load(path, weights_only=True))": NO_GPU,
     'load_vae: torch.load(path, map_location="cpu", weights_only=True) -> '
     "(torch.load(path, map_location='cpu'))": "torch 2.6 and later take True unless told",
+    "claim: value.item() -> (value)": "a tensor of one number is printed like the number",
+    "claim: value.item() if torch.is_tensor(value) else float(value) -> (float(value))": "float takes a tensor too",
     "encode: 1000 -> (1001)": BATCH,
     "encode: 1000 -> (999)": BATCH,
     "encode: batch.to(device) -> (batch)": NO_GPU,
