@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import pairwise
 
 import pytest
@@ -131,7 +131,8 @@ def test_another_seed_gives_another_history(images):
     assert without_seconds(fit(images, seed=0)[1]) != without_seconds(fit(images, seed=1)[1])
 
 
-def test_fit_equals_a_plain_loop_with_adam_and_the_one_cycle_by_hand(images):
+def test_fit_equals_a_plain_loop_with_adam_and_the_one_cycle_by_hand(images, monkeypatch):
+    monkeypatch.setattr(torch.backends.mkldnn, "enabled", False)  # where it rounds, no two loops agree so closely
     fitted, _ = fit(images, model=Noiseless, batch_size=100, max_lr=2e-3)
 
     torch.manual_seed(0)
@@ -154,6 +155,39 @@ def test_every_epoch_uses_every_image_once_in_a_new_order(images):
     first, second = torch.cat(orders).split(1000)
     assert torch.equal(first.sort().values, x[:, 0]) and torch.equal(second.sort().values, x[:, 0])
     assert not torch.equal(first, second) and not torch.equal(first, x[:, 0])
+
+
+@pytest.fixture(params=["none", "ieee", "tf32"])
+def matmul(request):
+    settings = torch.backends.mkldnn.matmul
+    before, settings.fp32_precision = settings.fp32_precision, request.param
+    yield settings
+    settings.fp32_precision = before
+
+
+@pytest.mark.parametrize("end", [KeyboardInterrupt, ZeroDivisionError])
+def test_only_steps_of_training_may_round_products_and_afterwards_all_is_as_before(vae, images, matmul, end):
+    before, seen = matmul.fp32_precision, []
+
+    def look(module, batch):
+        seen.append((module.training, matmul.fp32_precision))
+        if len(seen) == 12:  # 8 steps, a validation, and 3 steps of epoch 2
+            raise end
+
+    vae.register_forward_pre_hook(look)
+    with suppress(ZeroDivisionError):
+        helpers.fit(vae, images[:1000], images[1000:1500], epochs=3, progress=False)
+
+    assert set(seen) == {(True, "bf16"), (False, before)} and matmul.fp32_precision == before
+
+
+def test_training_products_are_those_of_float32_or_round_no_more_than_bfloat16():
+    torch.manual_seed(0)
+    a, b = torch.randn(128, 784), torch.randn(784, 256)
+    exact = a.double() @ b.double()
+    with helpers._fast_products():
+        error = (a @ b - exact).norm() / exact.norm()
+    assert error < 2**-8 and (a @ b - exact).norm() / exact.norm() < 1e-6
 
 
 @pytest.mark.parametrize("count, epochs", [(1, 1), (100, 9), (128, 10), (1000, 2)])
@@ -254,7 +288,8 @@ def test_progress_bar_shows_the_running_loss_on_stderr_only_when_asked(vae, imag
 
     assert bar.out == "" and f"validation={history['val_recon'][0] + history['val_kl'][0]:.1f}" in bar.err
     assert f"training={history['recon'][0] + history['kl'][0]:.1f}" in bar.err
-    assert re.search(r"\rtraining: 100%.* 8/8 \[.*step", bar.err) and bar.err.endswith("\r")  # wiped out at the end
+    assert re.search(r"\rtraining: 100%.* 8/8 \[.*(\dstep/s|s/step\b)", bar.err)
+    assert bar.err.endswith("\r")  # wiped out at the end
     assert capsys.readouterr() == ("", "")
 
 
