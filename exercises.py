@@ -495,8 +495,8 @@ def temperature(entropies, vae, verdict):
 
 
 @task("5.2", "1,000 draws from a mixture fitted to the codes of one class, shape (1000, 2)")
-def garment_on_order(z_tops, codes):
-    z = shaped(z_tops, (1000, 2))
+def garment_on_order(z_class, codes):
+    z = shaped(z_class, (1000, 2))
     wider = z.std(dim=0) / codes.double().std(dim=0)
     if wider.max() > 1.3:
         raise Wrong("these draws spread wider than the codes of the class: was the mixture fitted to all classes?")
@@ -504,8 +504,8 @@ def garment_on_order(z_tops, codes):
         raise Wrong("these draws spread less than the codes of the class: draw from the mixture, not around one centre")
     mixture = GaussianMixture(5, random_state=0).fit(codes.numpy())
     if mixture.score(z.numpy()) < mixture.score(codes.numpy()) - 0.4:
-        raise Wrong("the spread is right, but many draws lie between the towns: one Gaussian is not enough, take five")
-    return "The mixture has components in both towns and none between: a class mean cannot do that."
+        raise Wrong("the spread is right, but many draws lie where no code is: one Gaussian is not enough, take five")
+    return "The mixture goes where the codes of the class are: a class mean cannot do that."
 
 
 @task("5.3", "ten points from the bag to the trousers, angle and radius in even steps, shape (10, 2)")
