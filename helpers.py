@@ -322,7 +322,7 @@ def _train_epoch(model, x, batch_size, beta, optimizer, schedule, bar) -> list[f
     model.train()
     totals = x.new_zeros(2)  # recon and kl stay on the device until the epoch ends: the loop never waits for it
     for index in torch.randperm(len(x), device=x.device).split(batch_size):
-        batch = x[index]
+        batch = x.index_select(0, index)
         logits, mu, logvar = model(batch)
         recon, kl = reconstruction_loss(batch, logits), kl_divergence(mu, logvar)
         optimizer.zero_grad()

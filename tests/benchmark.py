@@ -155,13 +155,15 @@ def quality(options):
     yield row(f"usual recipe, {options.epochs} epochs", [slow], "s")
     yield row("usual recipe, test NELBO", [wanted], "nats")
     for epochs in range(1, options.epochs + 1):
-        model, fast = train_by_fit(helpers.VAE, options.seeds[0], epochs, options.images)
+        model, _ = train_by_fit(helpers.VAE, options.seeds[0], epochs, options.images)
         reached = sum(helpers.evaluate(model, x_test)).mean().item()
         if reached <= wanted:
             break
-    yield row(f"recipe of 03, {epochs} epochs", [fast], "s")
+    fast = [train_by_fit(helpers.VAE, i, epochs, options.images)[1] for i in range(options.repeats)]
+    yield row(f"recipe of 03, {epochs} epochs", fast, "s")
     yield row(f"recipe of 03, {epochs} epochs, test NELBO", [reached], "nats")
-    yield row("time to that quality, usual / recipe of 03", [slow / fast], "times", ">= 8")
+    ratio = slow / statistics.median(fast)
+    yield row("time to that quality, usual / recipe of 03", [ratio], "times", ">= 8")
 
 
 def limit(options):
