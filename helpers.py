@@ -304,10 +304,11 @@ def fit(
 
 @contextmanager
 def _fast_products():
-    """Let oneDNN, not MKL, multiply float32 matrices on the CPU, while the block lasts.
+    """Let oneDNN, not MKL, multiply float32 matrices on the CPU while the block lasts.
 
-    PyTorch uses it where it may round the factors to bfloat16. Few processors then do (those with AMX; it costs no
-    quality, seeds 0 to 2), but on AMD's with AVX-512, which MKL does not use there, products take half the time.
+    PyTorch hands them over where their factors may be rounded to bfloat16. On processors with AMX oneDNN then does so
+    (emulated, it cost no quality: seeds 0 to 2). On others with AVX-512 it rounds nothing, and on AMD's, where MKL
+    leaves AVX-512 unused, a product takes half the time. Elsewhere nothing changes.
     """
     matmul = torch.backends.mkldnn.matmul
     before, matmul.fp32_precision = matmul.fp32_precision, "bf16"
