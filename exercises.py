@@ -339,7 +339,7 @@ def another_seed(moved, other, ours):
     columns = ("val_recon", "val_kl"), ("val_recon",), ("val_kl",), ("recon", "kl")
     total, recon, kl, training = (abs(last(other, *names) - last(ours, *names)) for names in columns)
     if other["recon"] == ours["recon"]:
-        raise Wrong("the two histories are one and the same run: torch.manual_seed(1) comes before helpers.VAE()")
+        raise Wrong("the two histories are one and the same run: torch.manual_seed comes before helpers.VAE()")
     if len(other["recon"]) != len(ours["recon"]):
         raise Wrong(f"expected two runs of {len(ours['recon'])} epochs, received one of {len(other['recon'])}")
     mistakes = {

@@ -184,7 +184,7 @@ def step(model, optimizer, batch):
 """
 LOSS = "(recon + kl).mean()"
 KL = "my_kl = lambda mu, logvar: "
-FAR = "other_history = other_history | {'val_kl': [20.0] * 10}; "
+FAR = "other_history = other_history | {'val_recon': [400.0] * 10, 'val_kl': [20.0] * 10}; "
 SHIFTED = "(mu - torch.tensor([1.0, 0.0]))"
 DRAW = "draw = lambda mu, logvar: "
 MISTAKES = [  # number, a wrong answer, words that name the mistake
@@ -251,7 +251,7 @@ MISTAKES = [  # number, a wrong answer, words that name the mistake
     ("3.1", STEP.replace("model(batch)", "vea(batch)"), "your function raised NameError"),
     ("3.2", FAR + "moved = abs(other_history['val_recon'][-1] - history['val_recon'][-1])", "val_recon alone"),
     ("3.2", FAR + "moved = abs(other_history['val_kl'][-1] - history['val_kl'][-1])", "val_kl alone"),
-    ("3.2", "moved = sum(other_history[name][-1] - history[name][-1] for name in ('recon', 'kl'))", "training columns"),
+    ("3.2", FAR + "moved = sum(other_history[k][-1] - history[k][-1] for k in ('recon', 'kl'))", "training columns"),
     ("3.2", "other_history = history", "one and the same run"),
     ("3.2", "other_history = {key: row[:2] for key, row in other_history.items()}", "received one of 2"),
     ("3.2", "other_history = other", "expected a history"),
