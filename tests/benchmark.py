@@ -114,6 +114,10 @@ def train_by_fit(network: type, seed: int, epochs: int, images: int) -> tuple[nn
     return model, time.perf_counter() - begin
 
 
+def nelbo_of(model: nn.Module) -> float:
+    return sum(helpers.evaluate(model, helpers.load_fashion_mnist("test")[0])).mean().item()
+
+
 def products_of_one_epoch(model: nn.Module, images: int, batch: int = 128) -> float:
     """Return the seconds that PyTorch takes for the matrix products alone, forward and backward, of one epoch."""
     products = []
@@ -135,7 +139,7 @@ def row(what: str, values, unit: str, wanted: str = "", summary=statistics.media
 def full_runs(name: str, train, options, wanted=("", "")):
     runs = [train(seed, options.epochs, options.images) for seed in options.seeds]
     yield row(f"{name}, {options.epochs} epochs", [seconds for _, seconds in runs], "s", wanted[0])
-    nelbos = [sum(helpers.evaluate(model, helpers.load_fashion_mnist("test")[0])).mean().item() for model, _ in runs]
+    nelbos = [nelbo_of(model) for model, _ in runs]
     yield row(f"{name}, mean test NELBO", nelbos, "nats", wanted[1], statistics.mean)
 
 
@@ -149,21 +153,21 @@ def usual(options):
 
 
 def quality(options):
-    x_test = helpers.load_fashion_mnist("test")[0]
     model, slow = train_usually(options.seeds[0], options.epochs, options.images)
-    wanted = sum(helpers.evaluate(model, x_test)).mean().item()
+    wanted = nelbo_of(model)
     yield row(f"usual recipe, {options.epochs} epochs", [slow], "s")
     yield row("usual recipe, test NELBO", [wanted], "nats")
     for epochs in range(1, options.epochs + 1):
         model, _ = train_by_fit(helpers.VAE, options.seeds[0], epochs, options.images)
-        reached = sum(helpers.evaluate(model, x_test)).mean().item()
+        reached = nelbo_of(model)
         if reached <= wanted:
             break
     fast = [train_by_fit(helpers.VAE, i, epochs, options.images)[1] for i in range(options.repeats)]
     yield row(f"recipe of 03, {epochs} epochs", fast, "s")
     yield row(f"recipe of 03, {epochs} epochs, test NELBO", [reached], "nats")
-    ratio = slow / statistics.median(fast)
-    yield row("time to that quality, usual / recipe of 03", [ratio], "times", ">= 8")
+    if reached <= wanted:
+        ratio = slow / statistics.median(fast)
+        yield row("time to that quality, usual / recipe of 03", [ratio], "times", ">= 8")
 
 
 def limit(options):
@@ -189,7 +193,7 @@ def growth(options):
         yield epoch_of(f"{images} images", helpers.VAE, images)
     for width in (128, 512):
         yield epoch_of(f"20000 images, width {width}", partial(helpers.VAE, hidden=(width,) * 4), 20_000)
-    for latent_dim in (2, 20, 200):
+    for latent_dim in (20, 200):  # 2 is above: the 20,000 images
         yield epoch_of(f"20000 images, {latent_dim} dimensions", partial(helpers.VAE, latent_dim), 20_000)
 
 
