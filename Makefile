@@ -1,15 +1,15 @@
-# make run   set up, then execute every notebook on the full data and refresh images/
-# make test  set up, then ruff, the check of the notebook files, unit and browser tests, every notebook in full
-# make lab   set up, then open JupyterLab on notebooks/
-# make bench set up, then the benchmark
-# make mutants  set up, then break helpers.py on purpose, again and again, and list what no test notices (an hour)
-# make test-colab  all tests and notebooks with the versions that Colab has, in an environment of its own
+# make run        set up, then execute every notebook on the full data and refresh images/
+# make test       set up, then ruff, the check of the notebook files, unit and browser tests, every notebook in full
+# make lab        set up, then open JupyterLab on notebooks/
+# make bench      set up, then the benchmark
+# make mutants    set up, then break the modules on purpose, again and again, and list what no test notices (hours)
+# make elsewhere  all tests again as on other machines: one thread, other rounding, oneDNN's products, oldest versions
+# make test-colab all tests and notebooks with the versions that Colab has, in an environment of its own
 PYTHON ?= python3
 BIN := .venv/bin
 
 run: setup
 	$(BIN)/python tools/notebooks.py run
-	@echo "Every notebook ran. Look at notebooks/ (make lab opens them) and images/."
 
 test: setup
 	$(BIN)/ruff check .
@@ -21,16 +21,22 @@ lab: setup
 	$(BIN)/jupyter lab --notebook-dir=notebooks
 
 bench: setup
-	$(BIN)/python tests/benchmark.py
+	$(BIN)/python tools/benchmark.py
 
 mutants: setup
-	OMP_NUM_THREADS=1 $(BIN)/python tests/mutants.py
+	OMP_NUM_THREADS=1 $(BIN)/python tools/mutants.py
+
+elsewhere: setup .venv-oldest/installed
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+	MKL_CBWR=COMPATIBLE ATEN_CPU_CAPABILITY=default $(BIN)/python -m pytest
+	folder=$$(mktemp -d); cp -r tests/onednn/. $$folder; IPYTHONDIR=$$folder $(BIN)/python -m pytest notebooks
+	.venv-oldest/bin/python -m pytest
 
 test-colab: setup .venv-colab/installed
 	.venv-colab/bin/python -m pytest
 
 # The data: data/, FASHION_MNIST_DIR, the Debian package where installed, the internet; last of all that package by apt.
-FETCH := $(BIN)/python -c "import helpers; helpers.fetch_fashion_mnist()"
+FETCH := $(BIN)/python -c "import storage; storage.fetch_fashion_mnist()"
 setup: .venv/installed
 	@$(FETCH) 2>/dev/null || { echo "No data here and no download: trying the Debian package dataset-fashion-mnist."; \
 	  apt-get update -q && apt-get install -q -y dataset-fashion-mnist; $(FETCH); }
@@ -41,9 +47,15 @@ setup: .venv/installed
 	$(BIN)/python -m pip install --quiet -r requirements.txt
 	@touch $@
 
+.venv-oldest/installed: requirements.txt
+	$(PYTHON) -m venv .venv-oldest
+	.venv-oldest/bin/python -m pip install --quiet uv
+	.venv-oldest/bin/uv pip install --python .venv-oldest/bin/python --resolution lowest-direct -r requirements.txt
+	@touch $@
+
 .venv-colab/installed: tests/colab-requirements.txt
 	$(PYTHON) -m venv .venv-colab
 	.venv-colab/bin/python -m pip install --quiet -r tests/colab-requirements.txt
 	@touch $@
 
-.PHONY: run test lab bench mutants test-colab setup
+.PHONY: run test lab bench mutants elsewhere test-colab setup

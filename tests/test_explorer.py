@@ -7,6 +7,7 @@ they fail. The notebook's front end is the one that is installed: JupyterLab, or
 import base64
 import builtins
 import importlib.util
+import io
 import os
 import re
 import shutil
@@ -18,12 +19,16 @@ import urllib.request
 from importlib.metadata import version
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
 import traitlets
 
 import helpers
+import storage
+from explorer import _page_decoder, latent_explorer
+from figures import COLORS, LATENT_LIMIT
 from tools import notebooks as tool
 
 FLAGS = (
@@ -31,6 +36,8 @@ FLAGS = (
     "--disable-component-update --disable-sync"
 ).split()
 LAB = importlib.util.find_spec("jupyterlab") is not None
+ROOM = storage.ROOT / "explorer"
+COUNT_MAPS = (Path(__file__).parent / "browser" / "count_maps.js").read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -49,12 +56,12 @@ def points():
 
 @pytest.fixture(scope="module")
 def explorer(vae, points):
-    return helpers.latent_explorer(vae, *points)
+    return latent_explorer(vae, *points)
 
 
 @pytest.fixture(scope="module")
 def without_anywidget():
-    """A second copy of helpers, imported where anywidget is not installed."""
+    """A second copy of the explorer, imported where anywidget is not installed."""
     real = builtins.__import__
 
     def blocked(name, *arguments, **options):
@@ -62,7 +69,7 @@ def without_anywidget():
             raise ImportError(name)
         return real(name, *arguments, **options)
 
-    spec = importlib.util.spec_from_file_location("helpers_without_anywidget", helpers.ROOT / "helpers.py")
+    spec = importlib.util.spec_from_file_location("explorer_without_anywidget", ROOM / "__init__.py")
     module = importlib.util.module_from_spec(spec)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(builtins, "__import__", blocked)
@@ -91,14 +98,14 @@ def test_the_page_gets_codes_labels_and_the_constants_of_the_series(explorer, po
 
     np.testing.assert_array_equal(codes, points[0].numpy().astype("<f2"))
     assert list(base64.b64decode(explorer.labels)) == points[1].tolist()
-    assert (tuple(explorer.classes), tuple(explorer.colors)) == (helpers.CLASSES, helpers.COLORS)
-    assert explorer.limit == helpers.LATENT_LIMIT
+    assert (tuple(explorer.classes), tuple(explorer.colors)) == (helpers.CLASSES, COLORS)
+    assert explorer.limit == LATENT_LIMIT
 
 
 def test_of_many_codes_an_even_choice_of_5000_is_drawn(vae, points):
     codes, labels = (values.repeat_interleave(9, 0) for values in points)  # 5,400
 
-    explorer = helpers.latent_explorer(vae, codes, labels)
+    explorer = latent_explorer(vae, codes, labels)
 
     drawn = list(base64.b64decode(explorer.labels))
     assert len(drawn) == 5000 and np.bincount(drawn).min() > 490
@@ -106,15 +113,15 @@ def test_of_many_codes_an_even_choice_of_5000_is_drawn(vae, points):
 
 @pytest.mark.parametrize("hidden", [(), (8,), (16, 8, 4)])
 def test_any_depth_of_the_decoder_is_taken(points, hidden):
-    assert helpers.latent_explorer(helpers.VAE(hidden=hidden), *points).sizes == [2, *reversed(hidden), 784]
+    assert latent_explorer(helpers.VAE(hidden=hidden), *points).sizes == [2, *reversed(hidden), 784]
 
 
-def test_float16_keeps_every_garment_within_half_a_grey_level(vae):
-    z = helpers.LATENT_LIMIT * (2 * torch.rand(3000, 2, generator=torch.Generator().manual_seed(1)) - 1)
+def test_float16_keeps_every_garment_of_the_plane_within_one_grey_level(vae):
+    z = LATENT_LIMIT * (2 * torch.rand(3000, 2, generator=torch.Generator().manual_seed(1)) - 1)
 
-    page = torch.sigmoid(helpers._page_decoder(vae)(z))
+    page = torch.sigmoid(_page_decoder(vae)(z))
 
-    assert 255 * (page - helpers.decode(vae, z)).abs().max() < 0.5
+    assert 255 * (page - helpers.decode(vae, z)).abs().max() < 1
 
 
 def test_z_is_set_and_read_from_python(explorer):
@@ -131,8 +138,8 @@ def test_z_outside_the_plane_is_refused(explorer, z):
 
 
 def test_viewers_without_javascript_get_a_png_and_it_is_what_git_keeps(explorer):
-    data = explorer._repr_mimebundle_()
-    output = tool.nbformat.v4.new_output("display_data", data)
+    data, metadata = explorer._repr_mimebundle_()
+    output = tool.nbformat.v4.new_output("display_data", data, metadata=metadata)
 
     kept = tool.normal_output(output).data
 
@@ -141,9 +148,9 @@ def test_viewers_without_javascript_get_a_png_and_it_is_what_git_keeps(explorer)
 
 
 def test_the_still_picture_opens_no_figure(vae, points):
-    before = helpers.plt.get_fignums()
-    helpers.latent_explorer(vae, *points)
-    assert helpers.plt.get_fignums() == before
+    before = plt.get_fignums()
+    latent_explorer(vae, *points)
+    assert plt.get_fignums() == before
 
 
 # what it refuses
@@ -152,6 +159,17 @@ def test_the_still_picture_opens_no_figure(vae, points):
 class Squared(helpers.VAE):
     def decode(self, z):
         return self.decoder(z) ** 2
+
+
+class Shifted(helpers.VAE):
+    """Decodes what its layers do, `levels` of 255 grey levels darker."""
+
+    def __init__(self, levels):
+        super().__init__(hidden=(8,))
+        self.levels = levels
+
+    def decode(self, z):
+        return torch.logit(torch.sigmoid(self.decoder(z)) + self.levels / 255)
 
 
 def spoiled(value):
@@ -187,6 +205,8 @@ REFUSED = {
     "NaN": ({"model": spoiled(float("nan"))}, "model: expected finite weights"),
     "too large for float16": ({"model": spoiled(7e4)}, "model: expected finite weights"),
     "another way to decode": ({"model": Squared(hidden=(8,))}, "grey levels off"),
+    "three grey levels": ({"model": Shifted(3)}, r"3\.0 grey levels off"),
+    "a little more than one": ({"model": Shifted(1.1)}, r"1\.1 grey levels off"),
 }
 
 
@@ -194,7 +214,11 @@ REFUSED = {
 def test_what_the_page_cannot_show_is_refused(changed, message):
     given = {"model": helpers.VAE(hidden=(8,)), "codes": CODES, "labels": LABELS, **changed}
     with pytest.raises(ValueError, match=message):
-        helpers.latent_explorer(**given)
+        latent_explorer(**given)
+
+
+def test_garments_within_one_grey_level_are_shown():
+    assert latent_explorer(Shifted(0.9), CODES, LABELS).sizes == [2, 8, 784]
 
 
 # without anywidget
@@ -220,7 +244,7 @@ def test_without_anywidget_python_moves_the_sliders_and_the_picture_is_what_torc
     explorer.z = (1.5, -0.5)
 
     assert [slider.value for slider in explorer.children[0].children] == [1.5, -0.5]
-    pixels = helpers.plt.imread(helpers.io.BytesIO(explorer.children[1].value))[::10, ::10, 0].ravel()
+    pixels = plt.imread(io.BytesIO(explorer.children[1].value))[::10, ::10, 0].ravel()
     assert np.abs(255 * pixels - grey_levels(vae, (1.5, -0.5))).max() <= 1.01
 
 
@@ -244,21 +268,34 @@ def test_the_page_is_one_small_file_that_points_nowhere(explorer, tmp_path):
 
 
 def test_nothing_in_the_page_ends_its_script_early(explorer, tmp_path):
-    explorer.classes = ["</script><!--", *helpers.CLASSES[1:]]
+    explorer.classes = ["</script><!--{{script}}{{state}}", *helpers.CLASSES[1:]]
     explorer.save(tmp_path / "page.html")
     explorer.classes = list(helpers.CLASSES)
 
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
-    assert page.count("</script>") == 1 and "<!--" not in page
-    assert (helpers.ROOT / "explorer.js").read_text(encoding="utf-8") in page.replace(
-        "const explorer =", "export default"
-    )
+    assert page.count("</script>") == 1 and "<!--" not in page and page.count("{{script}}{{state}}") == 1
+    script = (ROOM / "explorer.js").read_text(encoding="utf-8")
+    assert script in page.replace("const explorer =", "export default") and "mount" in script
+
+
+def test_the_page_lets_nothing_in_but_its_own_script_and_style(explorer, tmp_path):
+    page = explorer.save(tmp_path / "page.html").read_text(encoding="utf-8")
+    allowed = re.search(r'http-equiv="Content-Security-Policy"\s+content="([^"]*)"', page)[1]
+    assert allowed == "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:"
+
+
+def test_without_a_path_the_page_goes_beside_the_figures(explorer, tmp_path, monkeypatch):
+    monkeypatch.setattr(storage, "OUTPUT", tmp_path)
+    path = explorer.save()
+
+    assert path == tmp_path / "images" / "latent_explorer.html"
+    assert path.read_bytes() == explorer.save(tmp_path / "page.html").read_bytes()
 
 
 def test_a_failed_save_leaves_the_old_page(explorer, tmp_path, monkeypatch):
     explorer.save(tmp_path / "page.html")
     before = (tmp_path / "page.html").read_bytes()
-    monkeypatch.setattr(helpers.os, "replace", lambda *_: 1 / 0)
+    monkeypatch.setattr(storage.os, "replace", lambda *_: 1 / 0)
 
     with pytest.raises(ZeroDivisionError):
         explorer.save(tmp_path / "page.html")
@@ -530,7 +567,7 @@ def test_the_map_has_the_colours_of_the_classes_and_follows_the_theme(opened):
         found[scheme] = np.array(page.locator("canvas.map").evaluate(read), np.uint8).reshape(-1, 4)[:, :3]
     corner = {scheme: colors[2000].mean() for scheme, colors in found.items()}
     assert corner["light"] == 255 and corner["dark"] < 40
-    wanted = [int(color[1:3], 16) * 0.75 + 255 * 0.25 for color in helpers.COLORS]  # red, on white paper at 75 %
+    wanted = [int(color[1:3], 16) * 0.75 + 255 * 0.25 for color in COLORS]  # red, on white paper at 75 %
     reds = set(found["light"][:, 0].tolist())
     assert all(reds & {round(red) - 1, round(red), round(red) + 1} for red in wanted)
 
@@ -538,27 +575,17 @@ def test_the_map_has_the_colours_of_the_classes_and_follows_the_theme(opened):
 # a real notebook
 
 CELLS = [
-    "import sys; sys.path.insert(0, {root!r})\nimport torch, helpers\nmodel = helpers.load_vae(helpers.REFERENCE)\n"
+    "import sys; sys.path.insert(0, {root!r})\nimport torch, helpers\nfrom explorer import latent_explorer\n"
+    "model = helpers.load_vae(helpers.REFERENCE)\n"
     "torch.manual_seed(0); codes, labels = torch.randn(500, 2), torch.arange(10).repeat(50)",
-    "explorer = helpers.latent_explorer(model, codes, labels); explorer",
+    "explorer = latent_explorer(model, codes, labels); explorer",
     "print('z', explorer.z)",
     "explorer.z = (-1.0, 2.0)",
 ]
-COUNT = """(() => {
-  window.live = 0;
-  const Real = window.ResizeObserver;
-  window.ResizeObserver = class extends Real {
-    observe(target, options) {
-      if (target.classList.contains("map")) { this.ours = true; live++; }
-      super.observe(target, options);
-    }
-    disconnect() { if (this.ours) live--; super.disconnect(); }
-  };
-})()"""
 
 
 def write_notebook(path, sources):
-    cells = [tool.nbformat.v4.new_code_cell(source.format(root=str(helpers.ROOT))) for source in sources]
+    cells = [tool.nbformat.v4.new_code_cell(source.format(root=str(storage.ROOT))) for source in sources]
     metadata = {"kernelspec": tool.KERNELSPEC}
     path.write_text(tool.nbformat.v4.writes(tool.nbformat.v4.new_notebook(cells=cells, metadata=metadata)))
 
@@ -595,7 +622,9 @@ class Jupyter:
         self.process.wait(30)
 
     def open(self, page):
-        page.goto(self.address)
+        # JupyterLab says idle before it has a kernel, and would ask for one if a cell were run then.
+        with page.expect_websocket(lambda socket: "/channels" in socket.url, timeout=60_000):
+            page.goto(self.address)
         ready = ".jp-Notebook .jp-Cell" if self.lab else "#notebook-container .cell"
         page.locator(ready).first.wait_for(timeout=60_000)
         idle = "[data-status=idle]" if self.lab else "#kernel_indicator_icon.kernel_idle_icon"
@@ -634,7 +663,7 @@ def notebook(browser, jupyter):
     """The notebook in the browser, with the explorer below its second cell."""
     context = browser.new_context(viewport={"width": 1280, "height": 1000})
     page = context.new_page()
-    page.add_init_script(COUNT)
+    page.add_init_script(COUNT_MAPS)
     jupyter.open(page)
     jupyter.run(page, 0)
     jupyter.run(page, 1)

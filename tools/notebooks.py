@@ -2,6 +2,9 @@
 
 python tools/notebooks.py run [NOTEBOOK ...]      execute in order, write the normal form in place (default: all)
 python tools/notebooks.py run --reference         the same, then make notebook 03's weights the reference weights
+python tools/notebooks.py run --record            all of them; what they claim becomes notebooks/claims.json
+python tools/notebooks.py seeds [--count 10]      run all with other seeds, resumably, for the range of each claim
+python tools/notebooks.py long NOTEBOOK [--count 5]   compute the rows of long.csv that a notebook only reads, resumably
 python tools/notebooks.py check [FILE ...]        report every problem, exit 1 if any (default: all, and README.md)
 python tools/notebooks.py repo OWNER/NAME [--ref main]   rewrite Colab badges, setup cells and README links
 python tools/notebooks.py repo --check OWNER/NAME        report what `repo` would rewrite, exit 1 if anything
@@ -10,18 +13,26 @@ The normal form keeps two runs on one machine byte-identical: no timestamps, ver
 """
 
 import argparse
+import ast
 import base64
 import copy
+import csv
+import hashlib
 import io
 import itertools
 import json
+import math
 import os
+import platform
 import re
+import subprocess
 import sys
 import tempfile
 import time
 import warnings
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from datetime import date
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -31,6 +42,7 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellControlSignal
 from nbconvert.filters import markdown2html_mistune, strip_ansi
 from PIL import Image
+from tqdm import tqdm
 from traitlets.config import Config
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -39,6 +51,27 @@ WIDGET = "application/vnd.jupyter.widget-view+json"
 TQDM = re.compile(r"[^\[\]]*\[\d+:\d\d[^\[\]]*(?:/s|s/)[^\[\]]*\]")  # " 40%|████      | 2/5 [00:00<00:00, 9.81it/s]"
 FOLDER = rf"{re.escape(str(ROOT))}|/(?:home|root|tmp|Users)/"
 LOCAL = re.compile(rf"\bat 0x[0-9a-fA-F]+|(?<![\w.])(?:{FOLDER})|\b[A-Z]:\\+Users")
+BAR = {"unit": "cell", "leave": False, "bar_format": "{desc}{bar:30} {n_fmt}/{total_fmt} cells, {elapsed}"}
+LONG_COLUMNS = ("row", "seed", "value", "seconds", "date", "processor", "commit")
+HEADLINES = ("test recon + kl",)  # the claims whose values over the seeds are rows of long.csv
+CLAIMED = re.compile(r"^([\u00b7\u2713\u2717]) (.*): (-?[\d,]+(?:\.\d+)?|nan|-?inf)(?= |$)", re.MULTILINE)
+NO_PROSE = (  # what holds numbers that are none of the text's: code, formulas, links, tags, names of parts, years
+    r"```.*?```|`[^`]*`",
+    r"\$\$.*?\$\$|\$[^$]*\$",
+    r"!?\[(?:[^\[\]]|!\[[^\]]*\]\([^)]*\))*\]\([^)]*\)",  # a badge is a picture in a link
+    r"<[^>]*>",
+    r"(?i)\b(?:notebook|section|exercise|solution|patient)s? [\d.]+(?:(?:,| and| to| or) [\d.]+)*",
+    r"(?m)^#+ \d[\d.]*|\*\*\d+\.\d|\*\*\d+ [A-Z][\w ]+\*\*|\*\*Time[^\n]*",
+    r"\b(?:19|20)\d\d\b",
+)
+GIVEN = {  # numbers that prose may have without a cell that shows them: why
+    **dict.fromkeys((28, 784), "pixels of an image"),
+    **dict.fromkeys((60_000, 55_000, 5_000, 10_000, 70_000), "images of the splits"),
+    100: "per cent",
+    255.97: "the best public test result for two numbers that was found (notebook 03 links it)",
+    **dict.fromkeys((71.6, 73.4), "public accuracies of five neighbours (notebook 04 links them)"),
+}
+MARKED = re.compile(r"^[\u00b7\u2713\u2717] (.*?)(?: \(the text was written for .*\))?$", re.MULTILINE)
 BADGE = re.compile(r"(colab\.research\.google\.com/github/)([\w.-]+/[\w.-]+)(/blob/)([\w./-]+?)(/notebooks/)")
 SETUP = re.compile(r'(VAE_REPO\\?", \\?")([\w.-]+/[\w.-]+)')  # as Python, and as Python inside JSON
 
@@ -117,24 +150,34 @@ def normal_output(output: nbformat.NotebookNode) -> nbformat.NotebookNode | None
     return output
 
 
-def run(paths: list[Path], reference: bool) -> int:
+def run(paths: list[Path], reference: bool, record: bool) -> int:
     start = time.time()
     if not paths:
         raise SystemExit(f"There is no notebook in {ROOT / 'notebooks'}.")
+    if record and paths != series():
+        raise SystemExit("--record takes the whole series or nothing: name no notebooks.")
+    output = Path(os.environ.get("VAE_OUTPUT", ROOT))  # as in storage.py
+    executed, measured = {}, {}
     for path in paths:
         begin = time.perf_counter()
-        print(f"{path.name}: ", end="", flush=True)
-        write(path, execute(path).encode())
-        print(f"{time.perf_counter() - begin:.1f} s", flush=True)
-    output = Path(os.environ.get("VAE_OUTPUT", ROOT))  # as in helpers.py
+        executed[path], measured[path] = execute(path)
+        if not record:
+            write(path, normal_form(executed[path]).encode())
+        print(f"{path.name}: {time.perf_counter() - begin:.1f} s", flush=True)
     if reference:
         make_reference(output / "checkpoints" / "my_vae.pt", start)
-    print(f"Executed {len(paths)} in {time.time() - start:.0f} s. Look at {path.parent} and {output / 'images'}.")
+    if record:
+        save_records(measured, ranges(measured))
+        for path, notebook in executed.items():
+            restate(notebook)
+            write(path, normal_form(notebook).encode())
+    print(f"Executed {len(paths)} in {time.time() - start:.0f} s. Figures: {output / 'images'}.")
+    print("Open the notebooks with `make lab`, and the explorer, images/latent_explorer.html, in a browser.")
     return 0
 
 
-def execute(path: Path) -> str:
-    """Run every cell in a fresh kernel and return the new file; a failure ends the command and names the cell."""
+def execute(path: Path, **environment: str) -> tuple[nbformat.NotebookNode, list[dict]]:
+    """Run every cell in a fresh kernel; return the notebook and what it claimed. A failure ends the command."""
     try:
         notebook = read(path)
     except ValueError as error:
@@ -143,7 +186,7 @@ def execute(path: Path) -> str:
     normal_form(notebook)  # gives every cell an id for the message
     client = NotebookClient(
         notebook,
-        timeout=600,
+        timeout=1200,
         record_timing=False,
         store_widget_state=False,
         kernel_name="python3",
@@ -152,16 +195,21 @@ def execute(path: Path) -> str:
         resources={"metadata": {"path": str(path.parent)}},
         on_cell_start=lambda cell, cell_index: cells.append(cell.id),
     )
-    try:
-        client.execute()
-    except (CellControlSignal, RuntimeError) as error:
-        reason = strip_ansi(str(error))
-        raise SystemExit(f"\n{path}: cell {cells[-1]} failed; the file stays as it was.\n{reason}") from None
+    with tempfile.TemporaryDirectory() as folder, tqdm(total=len(code_cells(notebook)), **BAR) as bar:
+        bar.set_description(path.stem)
+        client.on_cell_executed = lambda cell, cell_index, execute_reply: bar.update()
+        log = Path(folder) / "claims.jsonl"
+        try:
+            client.execute(env={**os.environ, **environment, "VAE_CLAIM_LOG": str(log)})
+        except (CellControlSignal, RuntimeError) as error:
+            reason = strip_ansi(str(error))
+            raise SystemExit(f"\n{path}: cell {cells[-1]} failed; the file stays as it was.\n{reason}") from None
+        claims = log.read_text(encoding="utf-8").splitlines() if log.is_file() else []
     for cell in code_cells(notebook):
         for output in cell.outputs:
             if "image/png" in output.get("data", {}):
                 output.data["image/png"] = palette(output.data["image/png"])
-    return normal_form(notebook)
+    return notebook, list(map(json.loads, claims))
 
 
 def palette(png: str) -> str:
@@ -180,23 +228,320 @@ def make_reference(own: Path, start: float) -> None:
     print(f"{own} is the reference now: checkpoints/vae.pt.")
 
 
+# claims
+
+
+def printed(value: float, tol: float) -> str:
+    """Return `value` as `helpers.claim` prints it."""
+    decimals = max(0, 1 - math.floor(math.log10(tol))) if tol else 0
+    return f"{value:z,.{decimals}f}"
+
+
+def records() -> dict[str, dict]:
+    path = ROOT / "notebooks" / "claims.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def save_records(measured: dict[Path, list[dict]], spans: dict[str, tuple[float, float]]) -> None:
+    """Write claims.json, one claim a line, and print what moved; refuse names that are used twice."""
+    old, new = records(), {}
+    for path, claims in measured.items():
+        for claim in claims:
+            if claim["name"] in new:
+                raise SystemExit(
+                    f"{path.name}: the claim {claim['name']!r} is made twice; claims.json stays as it was."
+                )
+            value = float(printed(claim["value"], claim["tol"]).replace(",", ""))
+            low, high = spans.get(claim["name"], (None, None))
+            new[claim["name"]] = {
+                "notebook": path.stem[:2],
+                "value": int(value) if claim["tol"] == 0 else value,
+                "unit": claim["unit"],
+                "tol": claim["tol"],
+                "effect": claim["effect"],
+                "low": low,
+                "high": high,
+            }
+    for name in sorted({*old, *new}):
+        before, after = old.get(name), new.get(name)
+        for key in ("value", "tol", "unit"):
+            if (was := before and before[key]) != (now := after and after[key]):
+                print(f"claims.json: {name}: {key} {was} -> {now}")
+    lines = [f"  {json.dumps(name, ensure_ascii=False)}: {json.dumps(new[name], ensure_ascii=False)}" for name in new]
+    write(ROOT / "notebooks" / "claims.json", ("{\n" + ",\n".join(lines) + "\n}\n").encode())
+
+
+def restate(notebook: nbformat.NotebookNode) -> None:
+    """Give each printed claim the mark that it has now that its value is the recorded one."""
+    for cell in code_cells(notebook):
+        for output in cell.outputs:
+            if output.get("name") == "stdout":
+                output.text = MARKED.sub("\u2713 \\1", output.text)
+
+
+# seeds
+
+
+def seeds(count: int, jobs: int) -> int:
+    """Run the series with other seeds, each with weights of its own; what was done for the code as it is stays done."""
+    with ThreadPoolExecutor(jobs) as pool:
+        list(pool.map(run_seed, range(1, count + 1)))
+    for path in series():
+        runs = {seed: json.loads(seed_file(seed, path).read_text(encoding="utf-8")) for seed in range(1, count + 1)}
+        for name in HEADLINES:
+            values = {seed: claim["value"] for seed, run in runs.items() for claim in run if claim["name"] == name}
+            if values:
+                keep_rows({name: values})
+    print(f"{count} seeds are complete. `run --record` takes the lowest and the highest value of each claim from them.")
+    return 0
+
+
+def keep_rows(measured: dict[str, dict[int, float]], seconds: float = math.nan) -> None:
+    """Write rows of notebooks/long.csv, {row: {seed: value}}; what was there under the same row and seed goes."""
+    kept = {(line["row"], int(line["seed"])): line for line in long_lines()}
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout
+    origin = [f"{seconds:.0f}", f"{date.today()}", processor(), commit.strip()]
+    for row, values in measured.items():
+        for seed, value in values.items():
+            kept[row, seed] = dict(zip(LONG_COLUMNS, [row, seed, f"{value:.6g}", *origin]))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, LONG_COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(kept[key] for key in sorted(kept))
+    write(ROOT / "notebooks" / "long.csv", text.getvalue().encode())
+
+
+def long_lines() -> list[dict[str, str]]:
+    path = ROOT / "notebooks" / "long.csv"
+    return list(csv.DictReader(path.read_text(encoding="utf-8").splitlines())) if path.is_file() else []
+
+
+def long(path: Path, count: int, chosen: list[str]) -> int:
+    """Compute the rows that a notebook only reads, by its own functions; what is in long.csv already stays.
+
+    The cells tagged "rows" are executed. They define `long_rows`, {row: function of a seed}; a function returns
+    {what: value}, which becomes the rows "row: what".
+    """
+    names = {}
+    sys.path.insert(0, str(ROOT))
+    for cell in code_cells(read(path)):
+        if "rows" in cell.metadata.get("tags", []):
+            exec(compile(cell.source, f"{path.name}, {cell.id}", "exec"), names)
+    for row, measure in names["long_rows"].items():
+        done = {int(line["seed"]) for line in long_lines() if line["row"].startswith(f"{row}: ")}
+        for seed in sorted({*range(count)} - done) if not chosen or row in chosen else ():
+            begin = time.perf_counter()
+            measured, seconds = measure(seed), time.perf_counter() - begin
+            keep_rows({f"{row}: {what}": {seed: value} for what, value in measured.items()}, seconds)
+            shown = ", ".join(f"{what} {value:.6g}" for what, value in measured.items())
+            print(f"{row}, seed {seed}: {shown} ({seconds:.0f} s)", flush=True)
+    return 0
+
+
+def processor() -> str:
+    info = Path("/proc/cpuinfo")
+    names = re.findall(r"model name\s*: (.*)", info.read_text()) if info.is_file() else []
+    return f"{names[0] if names else platform.machine()}, {os.cpu_count()} cores"
+
+
+def run_seed(seed: int) -> None:
+    for path in series():
+        target = seed_file(seed, path)
+        if target.is_file():
+            continue
+        begin = time.perf_counter()
+        _, claims = execute(path, VAE_SEED=str(seed), VAE_OUTPUT=str(target.parent / "output"))
+        for stale in target.parent.glob(f"{path.stem}.*.json"):
+            stale.unlink()
+        write(target, json.dumps(claims).encode())
+        print(f"seed {seed}: {path.stem}: {time.perf_counter() - begin:.0f} s", flush=True)
+
+
+def seed_file(seed: int, path: Path) -> Path:
+    """Return where a seed's claims of a notebook are kept; the name changes with the code that they depend on."""
+    folder = ROOT / ".seeds" / str(seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    training = next(other for other in series() if other.stem.startswith("03"))  # whose weights the later ones load
+    code = [bare(cell.source) for each in {training, path} for cell in code_cells(read(each))]
+    code += [bare((ROOT / f"{room}.py").read_text(encoding="utf-8")) for room in ("helpers", "exact")]
+    return folder / f"{path.stem}.{hashlib.sha256(''.join(sorted(code)).encode()).hexdigest()[:12]}.json"
+
+
+def bare(source: str) -> str:
+    """Return code without what changes no number: comments, layout, docstrings, alternative texts, margins."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.Module) and ast.get_docstring(node) is not None:
+            del node.body[0]
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "figures.show":
+            node.keywords.clear()
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "claim":
+            del node.args[2:]
+            node.keywords.clear()
+    return ast.unparse(tree)
+
+
+def ranges(measured: dict[Path, list[dict]]) -> dict[str, tuple[float, float]]:
+    """Return the lowest and the highest value of each claim over all seeds that were run, the recorded run among them.
+
+    Where no seed was run for the code as it is, the recorded range stays.
+    """
+    spans = {name: (record["low"], record["high"]) for name, record in records().items()}
+    for path, claims in measured.items():
+        files = [seed_file(int(folder.name), path) for folder in (ROOT / ".seeds").glob("[0-9]*")]
+        runs = [json.loads(file.read_text(encoding="utf-8")) for file in files if file.is_file()]
+        print(f"{path.stem}: ranges from {len(runs)} seeds" if runs else f"{path.stem}: no seeds were run, ranges stay")
+        for name in {claim["name"] for claim in claims} if runs else ():
+            values = [claim["value"] for run in [*runs, claims] for claim in run if claim["name"] == name]
+            spans[name] = min(values), max(values)
+    return spans
+
+
+# check
+
+
 def check(paths: list[Path]) -> int:
     found = [f"{path.name}: {problem}" for path in paths for problem in problems(path)]
+    if set(series()) <= set(paths):  # what only the whole series shows
+        found += series_problems()
     print("\n".join([*found, f"{len(paths)} files, {len(found)} problems."]))
     return 1 if found else 0
 
 
 def problems(path: Path) -> list[str]:
-    """Return what is wrong with one notebook, or with the links of README.md: one line each, with the cell's id."""
+    """Return what is wrong with one notebook, or with README.md: one line each, with the cell's id."""
     if not path.is_file():
         return ["no such file"]
     try:
         if path.suffix == ".md":
-            return list(link_problems(path))
+            return [*link_problems(path), *readme_problems(path)]
         notebook = read(path)
-        return [*file_problems(path, notebook), *cell_problems(notebook.cells), *link_problems(path)]
+        return [
+            *file_problems(path, notebook),
+            *cell_problems(notebook.cells),
+            *claim_problems(path, notebook),
+            *number_problems(notebook),
+            *link_problems(path),
+        ]
     except ValueError as error:  # this notebook or one that is compared with it cannot be read
         return [str(error)]
+
+
+def series_problems():
+    """Yield what is wrong between the notebooks: names or alternative texts used twice, records that nothing prints."""
+    names, pictures = Counter(), {}
+    for path in series():
+        for cell in code_cells(read(path)):
+            names.update(name for _, name, _ in claimed(cell))
+            for alt, picture in zip(alternatives(cell), figures_of(cell)):
+                pictures.setdefault(alt, set()).add(picture)
+    yield from (f"the claim {name!r} is made {count} times" for name, count in names.items() if count > 1)
+    alike = {alt: len(each) for alt, each in pictures.items() if alt and len(each) > 1}
+    yield from (f"{count} different figures have the same text: {alt[:60]}..." for alt, count in alike.items())
+    yield from (f"claims.json: {name!r} is recorded and nowhere printed" for name in records() if name not in names)
+
+
+def claimed(cell) -> list[tuple[str, str, str]]:
+    """Return the mark, the name and the number of each claim that `cell` printed."""
+    texts = [output.text for output in cell.get("outputs", []) if output.get("name") == "stdout"]
+    return CLAIMED.findall("".join(texts))
+
+
+def figures_of(cell) -> list[str]:
+    return [output.data["image/png"] for output in cell.get("outputs", []) if "image/png" in output.get("data", {})]
+
+
+def alternatives(cell) -> list[str]:
+    """Return the alternative text of each figure below `cell`, empty where it has none."""
+    outputs = [output for output in cell.get("outputs", []) if "image/png" in output.get("data", {})]
+    return [output.metadata.get("image/png", {}).get("alt", "") for output in outputs]
+
+
+def claim_problems(path: Path, notebook: nbformat.NotebookNode):
+    known = records()
+    for cell in code_cells(notebook):
+        for mark, name, number in claimed(cell):
+            where, record, value = f"cell {cell.get('id')}: the claim {name!r}", known.get(name), float_of(number)
+            if "nbval-ignore-output" in cell.metadata.get("tags", []):
+                yield f"{where} stands where no output is compared"
+            if mark != "\u2713" or record is None:
+                yield f"{where} is not confirmed by claims.json: run --record"
+            elif record["notebook"] != path.stem[:2]:
+                yield f"{where} is recorded for notebook {record['notebook']}"
+            elif abs(value - record["value"]) > record["tol"]:
+                yield f"{where} is {number}, recorded as {record['value']} \u00b1 {record['tol']}"
+            else:
+                yield from (f"{where} {problem}" for problem in margin_problems(record))
+
+
+def margin_problems(record: dict):
+    """Yield what is wrong with a margin: the seeds pass it, it is wider than they ask, or too wide for an effect."""
+    value, tol = record["value"], record["tol"]
+    if record["effect"] and abs(value) < 3 * tol:
+        yield f"is an effect of {value}, less than three times its margin {tol}"
+    if record["low"] is None or record["low"] == record["high"]:
+        return
+    digit = 10 ** -len(printed(value, tol).partition(".")[2]) if tol else 0
+    reach = max(value - record["low"], record["high"] - value)
+    if reach > tol + digit / 2:
+        yield f"has the margin {tol}, and its seeds lie up to {reach:.3g} away"
+    elif tol > 1.5 * reach + digit:
+        yield f"has the margin {tol}, and its seeds lie within {reach:.3g}"
+
+
+def float_of(number: str) -> float:
+    return float(number.replace(",", "").replace("\u2212", "-"))
+
+
+def numerals(markdown: str) -> list[str]:
+    """Return the numbers that a reader meets in prose: not those in code, formulas, links, or names of parts."""
+    for pattern in NO_PROSE:
+        markdown = re.sub(pattern, " ", markdown, flags=re.DOTALL)
+    return re.findall(r"(?<![\w.])\d+(?:,\d{3})*(?:\.\d+)?(?!\w)", markdown)
+
+
+def stands_in(numeral: str, numbers: set[float]) -> bool:
+    """Whether `numeral` is one of `numbers`, rounded to its digits, or one of them in per cent."""
+    value, near = float_of(numeral), 0.5001 * 10 ** -len(numeral.partition(".")[2])
+    known = (abs(number) for number in numbers if math.isfinite(number))
+    return any(abs(number - value) <= near or abs(100 * number - value) <= 1e-9 for number in known)
+
+
+def numbers_in(text: str) -> set[float]:
+    found = re.findall(r"\d+(?:,\d{3})*(?:\.\d+)?(?:e-?\d+)?", text.replace("_", ""))
+    return set(map(float_of, found))
+
+
+def number_problems(notebook: nbformat.NotebookNode):
+    """Yield the numbers in prose and alternative texts that no cell above them shows, nor the code they introduce."""
+    shown, following = set(map(float, GIVEN)), [*notebook.cells[1:], None]
+    for cell, after in zip(notebook.cells, following):
+        where = f"cell {cell.get('id')}"
+        if cell.cell_type == "markdown":
+            introduced = numbers_in(after.source) if after and after.cell_type == "code" else set()
+            missing = [numeral for numeral in numerals(cell.source) if not stands_in(numeral, shown | introduced)]
+            if missing:
+                yield f"{where}: no cell above shows {', '.join(missing)}"
+            continue
+        shown |= numbers_in(re.sub(r"figures\.show\(.*", "", cell.source, flags=re.DOTALL))
+        shown |= set().union(*(numbers_in(output.get("text", "")) for output in cell.outputs))
+        for alt in alternatives(cell):
+            if len(alt) < 40 or re.match(r"(?i)(an? )?(figure|image|picture|plot) of\b", alt):
+                yield f"{where}: a figure without an alternative text that says what is seen: {alt!r}"
+            missing = [numeral for numeral in numerals(alt) if not stands_in(numeral, shown)]
+            if missing:
+                yield f"{where}: its alternative text has {', '.join(missing)}, which no cell up to it shows"
+
+
+def readme_problems(path: Path):
+    text = path.read_text(encoding="utf-8")
+    numbers = {*GIVEN, *(record["value"] for record in records().values())}
+    if (benchmark := ROOT / "tools" / "benchmark.json").is_file():
+        numbers |= numbers_in(benchmark.read_text(encoding="utf-8"))
+    found = [*numerals(text), *(number for alt in re.findall(r"!\[([^\]]*)\]", text) for number in numerals(alt))]
+    missing = [numeral for numeral in found if not stands_in(numeral, numbers)]
+    if missing:
+        yield f"neither claims.json nor benchmark.json has {', '.join(missing)}"
 
 
 def file_problems(path: Path, notebook: nbformat.NotebookNode):
@@ -334,6 +679,14 @@ def main(arguments: list[str] | None = None) -> int:
     command = commands.add_parser("run")
     command.add_argument("paths", nargs="*", type=Path, metavar="NOTEBOOK")
     command.add_argument("--reference", action="store_true")
+    command.add_argument("--record", action="store_true")
+    command = commands.add_parser("seeds")
+    command.add_argument("--count", type=int, default=10)
+    command.add_argument("--jobs", type=int, default=1, help="seeds at a time; give each OMP_NUM_THREADS of its own")
+    command = commands.add_parser("long")
+    command.add_argument("path", type=Path, metavar="NOTEBOOK")
+    command.add_argument("--count", type=int, default=5, help="seeds of each row")
+    command.add_argument("--rows", nargs="+", default=[], help="only these")
     command = commands.add_parser("check")
     command.add_argument("paths", nargs="*", type=Path, metavar="FILE")
     command = commands.add_parser("repo")
@@ -342,7 +695,11 @@ def main(arguments: list[str] | None = None) -> int:
     command.add_argument("--check", action="store_true")
     given = parser.parse_args(arguments)
     if given.command == "run":
-        return run(given.paths or series(), given.reference)
+        return run(given.paths or series(), given.reference, given.record)
+    if given.command == "seeds":
+        return seeds(given.count, given.jobs)
+    if given.command == "long":
+        return long(given.path, given.count, given.rows)
     if given.command == "check":
         return check(given.paths or [*series(), ROOT / "README.md"])
     return repo(given.name, given.ref, given.check)

@@ -1,4 +1,4 @@
-"""Tests of the model and the objective in helpers.py, against plain NumPy and torch.distributions."""
+"""helpers, sections data, model and objective: against the files, plain NumPy and torch.distributions."""
 
 import math
 from itertools import pairwise
@@ -9,8 +9,10 @@ import torch
 from torch import nn
 from torch.distributions import Bernoulli, Normal
 from torch.distributions import kl_divergence as kl_of_distributions
+from torchvision.datasets import FashionMNIST
 
 import helpers
+import storage
 
 
 @pytest.fixture(autouse=True)
@@ -18,9 +20,20 @@ def seed():
     torch.manual_seed(0)
 
 
+@pytest.fixture(scope="module")
+def splits():
+    return {split: helpers.load_fashion_mnist(split) for split in ("train", "validation", "test")}
+
+
 @pytest.fixture
 def vae():
     return helpers.VAE(latent_dim=3, hidden=(16, 8))
+
+
+def idx(name, header):
+    """The bytes of one of the four files, after its header."""
+    path = storage.raw(storage.fetch_fashion_mnist()) / name
+    return np.frombuffer(path.read_bytes(), np.uint8, offset=header)
 
 
 def numpy_mlp(sequential, x):
@@ -40,13 +53,66 @@ def gradients_of_reconstruction(vae):
     return [parameter.grad for parameter in vae.encoder.parameters()]
 
 
+# data
+
+
+@pytest.mark.parametrize("split, size", [("train", 55_000), ("validation", 5_000), ("test", 10_000)])
+def test_split_has_the_promised_size_types_and_range(splits, split, size):
+    x, y = splits[split]
+
+    assert (x.shape, x.dtype) == ((size, 784), torch.float32)
+    assert (y.shape, y.dtype) == ((size,), torch.int64)
+    assert (x.min(), x.max()) == (0, 1)
+    assert y.unique().tolist() == list(range(10))
+
+
+def test_train_then_validation_is_the_training_file_in_order(splits):
+    x, y = (torch.cat(parts).numpy() for parts in zip(splits["train"], splits["validation"]))
+
+    images = idx("train-images-idx3-ubyte", header=16).reshape(60_000, 784)
+    assert np.array_equal(x, images / np.float32(255))
+    assert np.array_equal(y, idx("train-labels-idx1-ubyte", header=8))
+
+
+def test_test_split_is_the_test_file_in_order(splits):
+    x, y = splits["test"]
+
+    images = idx("t10k-images-idx3-ubyte", header=16).reshape(10_000, 784)
+    assert np.array_equal(x, images / np.float32(255))
+    assert np.array_equal(y, idx("t10k-labels-idx1-ubyte", header=8))
+
+
+def test_every_class_has_the_published_number_of_images(splits):
+    train, validation, test = (np.bincount(splits[split][1]) for split in ("train", "validation", "test"))
+
+    assert (train + validation).tolist() == [6_000] * 10
+    assert test.tolist() == [1_000] * 10
+
+
+@pytest.mark.parametrize("train, size", [(True, 60_000), (False, 10_000)])
+def test_open_data_set_is_torchvisions_own_with_images_as_bytes(train, size):
+    dataset = helpers.open_fashion_mnist(train)
+
+    assert type(dataset) is FashionMNIST and len(dataset) == size
+    assert (dataset.data.shape, dataset.data.dtype) == ((size, 28, 28), torch.uint8)
+    assert helpers.CLASSES == tuple(dataset.classes)
+
+
+@pytest.mark.parametrize("split", ["valid", "Train", "", None, 0])
+def test_unknown_split_is_refused_with_the_known_names(split):
+    with pytest.raises(ValueError) as caught:
+        helpers.load_fashion_mnist(split)
+
+    assert str(caught.value) == f"split: expected one of train, validation, test, received {split!r}"
+
+
 # model
 
 
 def test_mlp_equals_a_numpy_forward_pass():
-    net, x = helpers.mlp(5, 7, 6, 3), torch.randn(4, 5)
+    net, x = helpers.mlp(5, 7, 6, 3).double(), torch.randn(4, 5).double()
 
-    np.testing.assert_allclose(net(x).detach(), numpy_mlp(net, x.numpy()), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(net(x).detach(), numpy_mlp(net, x.numpy()), rtol=1e-10)
 
 
 def test_mlp_has_silu_between_its_linear_layers_and_none_at_the_end():
@@ -77,13 +143,13 @@ def test_forward_returns_logits_mean_and_log_variance_of_each_image(vae, count):
 
 
 def test_encode_equals_a_numpy_forward_pass(vae):
-    x = torch.rand(4, 784)
+    x = torch.rand(4, 784).double()
 
-    mu, logvar = vae.encode(x)
+    mu, logvar = vae.double().encode(x)
 
     expected_mu, h = np.split(numpy_mlp(vae.encoder, x.numpy()), 2, axis=1)
-    np.testing.assert_allclose(mu.detach(), expected_mu, rtol=1e-4, atol=1e-6)
-    np.testing.assert_allclose(logvar.exp().detach(), 1 / (1 + np.exp(-h)), rtol=1e-5)
+    np.testing.assert_allclose(mu.detach(), expected_mu, rtol=1e-10)
+    np.testing.assert_allclose(logvar.exp().detach(), 1 / (1 + np.exp(-h)), rtol=1e-10)
 
 
 def test_variance_is_positive_and_never_above_one(vae):
@@ -114,7 +180,7 @@ def test_reparameterized_draws_are_normal_and_independent(vae):
     quantiles = torch.tensor([0.025, 0.25, 0.5, 0.75, 0.975])
     shares = (z[:, 0, None] < Normal(0, 1).icdf(quantiles)).double().mean(dim=0)
     assert ((shares - quantiles).abs() < 4 * (quantiles * (1 - quantiles) / n).sqrt()).all()
-    assert ((z.T.corrcoef() - torch.eye(3)).abs() < 4 / math.sqrt(n)).all()
+    assert ((z.double().T.corrcoef() - torch.eye(3)).abs() < 4 / math.sqrt(n)).all()
 
 
 def test_z_moves_with_mu_and_with_half_of_sigma_eps(vae):
@@ -156,15 +222,16 @@ def test_same_seed_gives_the_same_weights_and_draws():
 
 
 def test_decoding_a_batch_equals_decoding_one_by_one(vae):
-    z = torch.randn(6, 3)
+    z = torch.randn(6, 3).double()
 
-    torch.testing.assert_close(vae.decode(z), torch.cat([vae.decode(point[None]) for point in z]))
+    torch.testing.assert_close(vae.double().decode(z), torch.cat([vae.decode(point[None]) for point in z]))
 
 
 def test_decode_equals_a_numpy_forward_pass(vae):
-    z = torch.randn(6, 3)
+    z = torch.randn(6, 3).double()
 
-    np.testing.assert_allclose(vae.decode(z).detach(), numpy_mlp(vae.decoder, z.numpy()), rtol=1e-4, atol=1e-6)
+    logits = vae.double().decode(z).detach()
+    np.testing.assert_allclose(logits, numpy_mlp(vae.decoder, z.numpy()), rtol=1e-10, atol=1e-12)
 
 
 def test_forward_decodes_a_draw_from_what_it_encodes(vae):
@@ -181,6 +248,46 @@ def test_forward_decodes_a_draw_from_what_it_encodes(vae):
 # objective
 
 
+def numpy_cross_entropy(x, p):
+    x, p = x.double().numpy(), p.double().numpy()
+    return -(x * np.log(p) + (1 - x) * np.log(1 - p)).sum(axis=1)
+
+
+def test_cross_entropy_is_minus_the_bernoulli_log_probability():
+    x, p = torch.rand(4, 784).round(), torch.rand(4, 784).clamp(0.01, 0.99)
+
+    expected = -Bernoulli(probs=p).log_prob(x).sum(dim=1)
+    torch.testing.assert_close(helpers.cross_entropy(x, p), expected)
+
+
+def test_cross_entropy_of_grey_pixels_equals_numpys():
+    x, p = torch.rand(4, 784), torch.rand(4, 784).clamp(0.01, 0.99)
+
+    np.testing.assert_allclose(helpers.cross_entropy(x, p), numpy_cross_entropy(x, p), rtol=1e-5)
+
+
+def test_cross_entropy_takes_one_prediction_for_all_images():
+    x, p = torch.rand(4, 784), torch.rand(784).clamp(0.01, 0.99)
+
+    np.testing.assert_allclose(helpers.cross_entropy(x, p), numpy_cross_entropy(x, p[None]), rtol=1e-5)
+
+
+def test_best_single_prediction_is_the_mean_image():
+    x = torch.rand(50, 784)
+    mean, step = x.mean(dim=0), 0.1 * torch.randn(784)
+
+    least = helpers.cross_entropy(x, mean).mean()
+
+    for p in (mean + step, mean - step, torch.full((784,), 0.5)):
+        assert helpers.cross_entropy(x, p.clamp(0.01, 0.99)).mean() > least
+
+
+def test_certain_and_right_prediction_costs_nothing():
+    x = torch.rand(4, 784).round()
+
+    assert helpers.cross_entropy(x, x).tolist() == [0] * 4
+
+
 def test_reconstruction_loss_is_minus_the_bernoulli_log_probability():
     x, logits = torch.rand(4, 784).round(), 3 * torch.randn(4, 784)
 
@@ -188,11 +295,10 @@ def test_reconstruction_loss_is_minus_the_bernoulli_log_probability():
     torch.testing.assert_close(helpers.reconstruction_loss(x, logits), expected)
 
 
-def test_reconstruction_loss_of_grey_pixels_equals_the_cross_entropy_in_numpy():
+def test_reconstruction_loss_of_grey_pixels_is_the_cross_entropy_of_the_sigmoid():
     x, logits = torch.rand(4, 784), 3 * torch.randn(4, 784)
 
-    p = 1 / (1 + np.exp(-logits.double().numpy()))
-    expected = -(x.numpy() * np.log(p) + (1 - x.numpy()) * np.log(1 - p)).sum(axis=1)
+    expected = numpy_cross_entropy(x, torch.sigmoid(logits.double()))
     np.testing.assert_allclose(helpers.reconstruction_loss(x, logits), expected, rtol=1e-5)
 
 
@@ -233,6 +339,15 @@ def test_kl_equals_the_closed_form_in_numpy():
     np.testing.assert_allclose(helpers.kl_divergence(mu, logvar), expected, rtol=1e-4)
 
 
+def test_kl_of_each_dimension_is_that_of_torch_distributions_and_they_add_up():
+    mu, logvar = 2 * torch.randn(50, 3), torch.randn(50, 3)
+
+    each = helpers.kl_per_dimension(mu, logvar)
+
+    torch.testing.assert_close(each, kl_of_distributions(Normal(mu, (logvar / 2).exp()), Normal(0.0, 1.0)))
+    torch.testing.assert_close(each.sum(dim=1), helpers.kl_divergence(mu, logvar))
+
+
 def test_kl_equals_its_monte_carlo_estimate_within_four_standard_errors():
     mu, logvar, n = torch.tensor([[1.0, -0.5]]), torch.tensor([[-2.0, 0.3]]), 100_000
     posterior = Normal(mu, (logvar / 2).exp())
@@ -252,19 +367,26 @@ def test_kl_is_zero_when_posterior_is_prior_and_positive_otherwise():
 
 
 @pytest.mark.parametrize("count", [1, 7])
-def test_both_terms_are_one_number_per_image(count):
+def test_each_term_is_one_number_per_image(count):
+    assert helpers.cross_entropy(torch.rand(count, 784), torch.full((784,), 0.5)).shape == (count,)
     assert helpers.reconstruction_loss(torch.rand(count, 784), torch.randn(count, 784)).shape == (count,)
     assert helpers.kl_divergence(torch.randn(count, 2), torch.randn(count, 2)).shape == (count,)
 
 
-@pytest.mark.parametrize("a, b", [((4, 784), (3, 784)), ((4, 784), (4, 783)), ((4, 28, 28), (4, 28, 28)), ((9,), (9,))])
-@pytest.mark.parametrize("names", ["x and logits", "mu and logvar"])
-def test_other_shapes_are_refused_with_both_of_them(names, a, b):
-    term = helpers.reconstruction_loss if names == "x and logits" else helpers.kl_divergence
+PAIRS = {
+    "reconstruction_loss": "x and logits",
+    "kl_divergence": "mu and logvar",
+    "kl_per_dimension": "mu and logvar",
+}
 
+
+@pytest.mark.parametrize("a, b", [((4, 784), (3, 784)), ((4, 784), (4, 783)), ((4, 28, 28), (4, 28, 28)), ((9,), (9,))])
+@pytest.mark.parametrize("term", PAIRS)
+def test_other_shapes_are_refused_with_both_of_them(term, a, b):
     with pytest.raises(ValueError) as caught:
-        term(torch.zeros(a), torch.zeros(b))
-    assert str(caught.value) == f"{names}: expected one shape (B, n), received {a} and {b}"
+        getattr(helpers, term)(torch.zeros(a), torch.zeros(b))
+
+    assert str(caught.value) == f"{PAIRS[term]}: expected one shape (B, n), received {a} and {b}"
 
 
 def test_shapes_that_would_broadcast_are_refused():
