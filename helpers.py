@@ -7,7 +7,6 @@ Symbols, the same in every notebook, figure and test (B images in a batch, Z lat
     recon   (B,)      reconstruction loss     kl      (B,)      KL(q(z|x) || p(z))
     nelbo   (B,)      recon + kl = -elbo
 Every likelihood quantity is in nats per image: summed over pixels and latent dimensions, averaged over images only.
-
 Sections: data, model, objective, training, checkpoints, claims, latent space.
 """
 
@@ -281,7 +280,8 @@ def save_checkpoint(model: VAE, path: Path = OWN_WEIGHTS) -> None:
 def load_vae(path: Path | None = None) -> VAE:
     """Return the trained VAE, on the CPU, and print which one it is: your own from notebook 03, else the reference.
 
-    Only tensors and plain values are unpickled. Raises FileNotFoundError or ValueError for what is no checkpoint.
+    Only tensors and plain values are unpickled. A decoder alone (notebook 07) comes with None for an encoder. Raises
+    FileNotFoundError or ValueError for what is no checkpoint.
     """
     path = path or (OWN_WEIGHTS if OWN_WEIGHTS.is_file() else REFERENCE)
     if not path.is_file():
@@ -289,11 +289,12 @@ def load_vae(path: Path | None = None) -> VAE:
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
         model = VAE(**checkpoint["config"])
+        model.encoder = model.encoder if any("encoder" in name for name in checkpoint["weights"]) else None
         model.load_state_dict(checkpoint["weights"])
     except Exception as error:  # torch.load raises nine kinds, by what is wrong with the file
         reason = f"{path} is not a checkpoint of this series ({' '.join(str(error).split())[:200]})"
         raise ValueError(f"{reason}. Delete it; run notebook 03 to make a new one.") from error
-    print(f"Weights: {'the reference' if path == REFERENCE else 'your own'}, checkpoints/{path.name}")
+    print(f"Weights: {'your own' if path == OWN_WEIGHTS else 'the reference'}, checkpoints/{path.name}")
     return model.eval()
 
 
@@ -351,8 +352,7 @@ def encode(model: VAE, x: Tensor, batch_size: int = 1000) -> tuple[Tensor, Tenso
     """Return mu (N, Z) and logvar (N, Z) of the images x (N, 784), on the CPU. Raises ValueError for bad images."""
     check_images("x", x)
     model.eval()
-    x = x.to(next(model.parameters()).device)
-    mu, logvar = zip(*map(model.encode, x.split(batch_size)))
+    mu, logvar = zip(*map(model.encode, x.to(next(model.parameters()).device).split(batch_size)))
     return torch.cat(mu).cpu(), torch.cat(logvar).cpu()
 
 

@@ -534,6 +534,17 @@ def test_load_prefers_the_readers_own_weights_and_says_which_it_took(vae, tmp_pa
     assert said == ["Weights: the reference, checkpoints/vae.pt", "Weights: your own, checkpoints/my_vae.pt"]
 
 
+def test_checkpoint_of_a_decoder_alone_is_a_model_without_encoder(vae, tmp_path):
+    vae.encoder = None
+    helpers.save_checkpoint(vae.half(), tmp_path / "alone.pt")
+
+    alone = helpers.load_vae(tmp_path / "alone.pt")
+
+    z = torch.randn(5, 2)
+    assert alone.encoder is None and alone.decoder[0].weight.dtype == torch.float32
+    torch.testing.assert_close(alone.decode(z), vae.float().decode(z))
+
+
 def test_missing_checkpoint_is_named_with_the_next_step(path):
     with pytest.raises(FileNotFoundError) as caught:
         helpers.load_vae(path)
