@@ -1,8 +1,12 @@
 """exact: on models whose answer is known, and beside the bounds on the real one."""
 
 import inspect
+import json
 import math
+import subprocess
+import sys
 import warnings
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,6 +14,7 @@ from torch.distributions import Bernoulli, Normal
 
 import exact
 import helpers
+import storage
 
 ON_A_GRID = pytest.mark.parametrize("function", [exact.log_likelihood, exact.posterior])
 
@@ -257,6 +262,25 @@ def test_the_elbo_in_parts_is_that_of_all_and_keeps_no_graph(smooth, x, monkeypa
 
     torch.testing.assert_close(exact.elbo(smooth, x), whole, rtol=0, atol=2e-3)
     assert whole.shape == (6,) and not whole.requires_grad
+
+
+# a second opinion
+
+
+def test_a_numpy_script_that_knows_nothing_of_ours_finds_the_headlines_of_notebook_06():
+    folder = storage.raw(storage.fetch_fashion_mnist())
+    program = [sys.executable, Path(__file__).parent / "programs" / "headlines.py", helpers.REFERENCE, folder, "200"]
+    found = json.loads(subprocess.run(program, check=True, capture_output=True, encoding="utf-8").stdout)
+
+    vae, x = helpers.load_vae(helpers.REFERENCE), helpers.load_fashion_mnist("test")[0][:200]
+    truth, elbo = exact.log_likelihood(vae, x), exact.elbo(vae, x)
+    gap, kl = truth - elbo, helpers.kl_divergence(*helpers.encode(vae, x))
+    worst = gap.sort(descending=True).values.cumsum(dim=0) / gap.sum()
+    coarse = exact.log_likelihood(vae, x, size=100, refine=1) - truth
+    ours = {"recon": (-elbo - kl).mean(), "kl": kl.mean(), "bound": -elbo.mean(), "truth": -truth.mean()}
+    ours |= {"gap, mean": gap.mean(), "gap, median": gap.quantile(0.5), "gap, smallest": gap.min()}
+    ours |= {"worst 1 %": 100 * worst[1], "worst 10 %": 100 * worst[19], "100 x 100 cells, mean error": coarse.mean()}
+    assert {name: value.item() for name, value in ours.items()} == pytest.approx(found, abs=2e-3, rel=1e-4)
 
 
 # the border

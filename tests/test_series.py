@@ -82,20 +82,25 @@ BROKEN = [
 
 
 def test_the_clinic_marks_its_broken_lines():
-    assert len(BROKEN) >= 7
+    assert len(BROKEN) >= 13
 
 
 @pytest.mark.parametrize("source, name, body", BROKEN)
 def test_a_broken_line_of_the_clinic_is_its_only_difference_to_the_sound_code(source, name, body):
     clinic = "\n\n".join(cell.source for cell in tool.code_cells(tool.read(CLINIC)))
-    kept = (ROOT / "helpers.py").read_text(encoding="utf-8")
+    kept = functions((ROOT / "helpers.py").read_text(encoding="utf-8"))
     method = name.partition(".")[2]
-    sound = dict(functions(kept))[f"VAE.{method}"] if method else dict(functions(clinic))["sound"]
+    sound = [lines for other, lines in functions(clinic) if other.startswith("sound") and not method]
+    sound += [lines for other, lines in kept if other == f"VAE.{method}"]
 
-    changed = [line for line, right in zip(body, sound, strict=True) if ast.unparse(line) != ast.unparse(right)]
+    changed = [
+        [line for line, right in zip(body, lines) if ast.unparse(line) != ast.unparse(right)]
+        for lines in sound
+        if len(lines) == len(body)
+    ]
 
-    assert len(changed) == 1
-    assert "# BROKEN" in source.splitlines()[changed[0].lineno - 1]
+    (broken,) = min(changed, key=len)
+    assert "# BROKEN" in source.splitlines()[broken.lineno - 1]
 
 
 # the setup cell

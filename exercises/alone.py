@@ -1,0 +1,85 @@
+"""The checkers of notebook 07: cells of equal mass, fixed points, memory, and the peak or the mean of a posterior."""
+
+import torch
+from torch.distributions import Normal
+
+import exact
+import helpers
+from exercises import Other, Wrong, call, compare, numbers, shaped, task
+
+
+@task("7.1", "a function of side that returns the middle points of side * side cells of equal mass, (side * side, 2)")
+def cells_of_equal_mass(middles):
+    for side in (4, 9):
+        received = shaped(call(middles, side), (side**2, 2))
+        along = Normal(0, 1).icdf((torch.arange(side).double() + 0.5) / side)
+        truth = torch.cartesian_prod(along, along)
+        edges = Normal(0, 1).icdf((torch.arange(side).double() + 1) / (side + 1))
+        even = torch.linspace(along[0], along[-1], side, dtype=torch.float64)
+        mistakes = {
+            "that is j / (n + 1); the middle of the j-th of n shares is (j + ½) / n": torch.cartesian_prod(
+                edges, edges
+            ),
+            "those points have even steps; equal mass makes them dense in the middle": torch.cartesian_prod(even, even),
+            "those are shares between 0 and 1; icdf turns them into places": torch.cartesian_prod(
+                *[(torch.arange(side).double() + 0.5) / side] * 2
+            ),
+        }
+
+        def in_order(points):
+            return points[(points[:, 0].round(decimals=4) * 1e4 + points[:, 1]).argsort()]
+
+        mistakes = {text: in_order(value) for text, value in mistakes.items()}
+        compare(in_order(received), in_order(truth), 1e-4, mistakes)
+    return "Equal steps of the cumulative distribution are cells of equal mass."
+
+
+@task("7.2", "two numbers, the loss that the training reports and the exact cost on 500 validation images")
+def a_hundred_fixed_points(both):
+    reported, honest = shaped(both, (2,)).tolist()
+    if reported > honest:
+        raise Wrong("the first is the larger one: the reported loss comes first, and fixed points report too little")
+    if honest - reported < 5:
+        raise Wrong(
+            f"they differ by {honest - reported:.1f} nats only: were there really 100 fixed points (jitter=False)?"
+        )
+    if not (240 < reported < 400 and honest < 600):
+        raise Other(f"received {reported:.1f} and {honest:.1f}")
+    return (
+        f"{honest - reported:.0f} nats between what it reports and what it is worth: a mixture of a hundred garments."
+    )
+
+
+@task("7.3", "three numbers, the GB of the logits with 40 points along each of 2, 3 and 4 dimensions")
+def memory_of_the_logits(memory):
+    truth = torch.tensor([40.0**d * 784 * 4 / 1e9 for d in (2, 3, 4)])
+    mistakes = {
+        "the 4 bytes of a number are missing": truth / 4,
+        "that is without the 784 pixels": truth / 784,
+        "those are bits": 8 * truth,
+        "that is 40 d points; along each dimension there are 40, so there are 40 to the power d": torch.tensor(
+            [40.0 * d * 784 * 4 / 1e9 for d in (2, 3, 4)]
+        ),
+        "those are MB": 1000 * truth,
+        "those are GiB, of 2 to the 30; a GB has 10 to the 9 bytes": truth * 1e9 / 2**30,
+    }
+    received = numbers(memory)
+    compare(received.log(), truth.log(), 0.005, {text: value.log() for text, value in mistakes.items()})
+    return "Forty times as much with each dimension."
+
+
+@task("7.4", "two numbers, by how many nats the peak's picture is cheaper than the mean's: on average, in the median")
+def peak_or_mean(both, alone, images):
+    both, z = shaped(both, (2,)), helpers.plane_grid(torch.linspace(-4, 4, 161))
+    peak, mean = [], []
+    for part in images.split(250):
+        joint = torch.cat([exact.log_joint(alone, part, some) for some in z.split(9000)], dim=1)
+        peak.append(z[joint.argmax(dim=1)])
+        mean.append(joint.softmax(dim=1) @ z)
+    at_mean, at_peak = (helpers.cross_entropy(images, helpers.decode(alone, torch.cat(p))) for p in (mean, peak))
+    cheaper = at_mean - at_peak
+    truth = torch.stack([cheaper.mean(), cheaper.median()])
+    mistakes = {"median and mean are swapped": truth.flip(0), "that is how much dearer the peak would be": -truth}
+    if (both - truth).abs().max() < 0.3:
+        return "One island is the rule; where there are two, their mean lies in the water between them."
+    compare(both, truth, 1e-6, mistakes)

@@ -1,0 +1,54 @@
+"""The checkers of notebook 10: dimensions that are alive, the price of a class, and ties."""
+
+import math
+
+import torch
+from torch.distributions import Normal, kl_divergence
+
+from exercises import call, compare, shaped, task
+
+
+@task("10.1", "a function of mu and logvar, both (B, Z), that returns how many dimensions carry more than 0.1 nats")
+def alive(count):
+    mu = torch.randn(500, 6) * torch.tensor([1.0, 0.9, 0.7, 0.35, 0.1, 0.01])
+    logvar = torch.tensor([-4.0, -2.0, -0.5, -0.1, -0.02, -0.0001]).expand(500, 6)
+    each = kl_divergence(Normal(mu, torch.exp(logvar / 2)), Normal(0, 1))
+    truth = (each.mean(dim=0) > 0.1).sum()
+    mistakes = {
+        "that counts pairs of image and dimension; average over the images first": (each > 0.1).sum(),
+        "that counts images; average over them, and compare each dimension": (each.sum(dim=1) > 0.1).sum(),
+        "that counts dimensions in which any image has more than 0.1 nats": (each > 0.1).any(dim=0).sum(),
+        "the factor ½ is missing": (2 * each.mean(dim=0) > 0.1).sum(),
+        "those are the dead ones": 6 - truth,
+    }
+    compare(call(count, mu, logvar), truth, 1e-6, mistakes)
+    return f"{truth} of 6 here. The mean comes first, then the comparison."
+
+
+@task("10.2", "two numbers, the bounds with the price of naming one of ten classes, and one of two unequal ones")
+def honest_conditional(both):
+    entropy = -(0.9 * math.log(0.9) + 0.1 * math.log(0.1))
+    truth = torch.tensor([246.0 + math.log(10), 246.0 + entropy]).double()
+    mistakes = {
+        "the price is subtracted; naming the class costs": 2 * 246.0 - truth,
+        "that is in bits; ln is asked for": torch.tensor([246.0 + math.log2(10), 246.0 + entropy / math.log(2)]),
+        "the two classes are not equally common: take the entropy": torch.tensor([truth[0], 246.0 + math.log(2)]),
+        "nothing is added": torch.full((2,), 246.0),
+    }
+    compare(shaped(both, (2,)), truth, 1e-5, mistakes)
+    return "What the model is told, it need not say; somebody has to pay for it."
+
+
+@task("10.3", "one positive number, the difference of the means in standard deviations of that difference")
+def a_tie_or_not(deviations):
+    a, b = torch.tensor([[236.1, 236.5, 236.3, 236.8, 236.2], [236.9, 236.4, 237.0, 236.7, 236.6]]).double()
+    difference, variance = b.mean() - a.mean(), a.var() + b.var()
+    mistakes = {
+        "that is in standard deviations of single runs; means of five runs scatter less": difference / variance.sqrt(),
+        "that is the difference in nats; divide by its standard deviation": difference,
+        "that divides by n, not by n - 1, in the variances": difference
+        / ((a.var(correction=0) + b.var(correction=0)) / 5).sqrt(),
+        "the standard deviations are added; variances add": difference / ((a.std() + b.std()) / 5**0.5),
+    }
+    compare(abs(deviations), difference / (variance / 5).sqrt(), 0.005, mistakes)
+    return "Below three: a tie by our rule, whatever one would like to see."
