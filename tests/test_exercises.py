@@ -401,9 +401,9 @@ MISTAKES = [  # number, a wrong answer, words that name the mistake
     ("7.1", "def middles(side):\n    a = Normal(0, 1).icdf((torch.arange(side) + 0.5) / side)\n"
             "    return torch.cartesian_prod(*[torch.linspace(a[0], a[-1], side)] * 2)", "have even steps"),
     ("7.1", "middles = lambda side: torch.zeros(side, 2)", "expected shape (16, 2), received (4, 2)"),
-    ("7.2", "reported, honest = honest, reported", "the first is the larger one"),
-    ("7.2", "reported, honest = 300, 301", "were there really 100 fixed points"),
-    ("7.2", "reported, honest = 100, 300", "received 100.0 and 300.0"),
+    ("7.2", "own, moved = moved, own", "the first is the larger one"),
+    ("7.2", "own, moved = 268, 269", "was it trained with fixed points"),
+    ("7.2", "own, moved = 100, 300", "received 100.0 and 300.0"),
     ("7.3", "memory = [n / 4 for n in memory]", "4 bytes of a number"),
     ("7.3", "memory = [n / 784 for n in memory]", "without the 784 pixels"),
     ("7.3", "memory = [8 * n for n in memory]", "those are bits"),
