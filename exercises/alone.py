@@ -38,7 +38,9 @@ def cells_of_equal_mass(middles):
 def a_hundred_fixed_points(both):
     own, moved = shaped(both, (2,)).tolist()
     if own > moved:
-        raise Wrong("the first is the larger one: the cost at the fixed points comes first, and they are the tuned ones")
+        raise Wrong(
+            "the first is the larger one: the cost at the fixed points comes first, and they are the tuned ones"
+        )
     if moved - own < 1.6:
         raise Wrong(
             f"they differ by {moved - own:.1f} nats only: was it trained with fixed points (jitter=False), "
