@@ -1,6 +1,7 @@
 # make run        set up, then execute every notebook on the full data and refresh images/
-# make test       set up, then ruff, the check of the notebook files, unit and browser tests, every notebook in full
+# make test       set up, then ruff, the check of the notebook files, unit and browser tests, the site, every notebook in full
 # make lab        set up, then open JupyterLab on notebooks/
+# make site       build the book from the committed notebooks, into site/_build/html
 # make bench      set up, then the benchmark
 # make mutants    set up, then break the modules on purpose, again and again, and list what no test notices (hours)
 # make elsewhere  all tests again as on other machines: one thread, other rounding, oneDNN's products, oldest versions
@@ -11,7 +12,7 @@ BIN := .venv/bin
 run: setup
 	$(BIN)/python tools/notebooks.py run
 
-test: setup
+test: setup .venv-site/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python tools/notebooks.py check
@@ -19,6 +20,9 @@ test: setup
 
 lab: setup
 	$(BIN)/jupyter lab --notebook-dir=notebooks
+
+site: .venv-site/installed
+	.venv-site/bin/python site/build.py
 
 bench: setup
 	$(BIN)/python tools/benchmark.py
@@ -47,6 +51,11 @@ setup: .venv/installed
 	$(BIN)/python -m pip install --quiet -r requirements.txt
 	@touch $@
 
+.venv-site/installed: site/pyproject.toml
+	$(PYTHON) -m venv .venv-site
+	.venv-site/bin/python -m pip install --quiet --editable ./site
+	@touch $@
+
 .venv-oldest/installed: requirements.txt
 	$(PYTHON) -m venv .venv-oldest
 	.venv-oldest/bin/python -m pip install --quiet uv
@@ -58,4 +67,4 @@ setup: .venv/installed
 	.venv-colab/bin/python -m pip install --quiet -r tests/colab-requirements.txt
 	@touch $@
 
-.PHONY: run test lab bench mutants elsewhere test-colab setup
+.PHONY: run test lab site bench mutants elsewhere test-colab setup
