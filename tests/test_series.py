@@ -103,6 +103,54 @@ def test_a_broken_line_of_the_clinic_is_its_only_difference_to_the_sound_code(so
     assert "# BROKEN" in source.splitlines()[broken.lineno - 1]
 
 
+# each patient of the clinic: how it is trained, which of its functions is the loss that it reports, and the right cause
+PATIENTS = {
+    "healthy": ({}, "sound", "healthy"),
+    "1": ({"loss_of": "mean_over_pixels"}, "mean_over_pixels", "recon is a mean over pixels"),
+    "2": ({"loss_of": "kl_over_batch"}, "kl_over_batch", "the KL is divided by the batch size"),
+    "3": ({"loss_of": "squared_error"}, "squared_error", "recon is a squared error"),
+    "4": ({"kind": "WrongSigma"}, "sound", "draws do not have sigma"),
+    "5": ({"kind": "NoGradient"}, "sound", "no gradient passes the draw"),
+    "6": ({}, "at_the_mean", "reported at z = mu"),
+    "7": ({"loss_of": "sigmoid_twice"}, "sigmoid_twice", "sigmoid twice"),
+    "8": ({"images": "centred_images"}, "sound", "pixels outside [0, 1]"),
+    "9": ({"images": "leaked_images"}, "sound", "trained on these images"),
+    "10": ({"kind": "BoundedMean"}, "sound", "an activation on mu"),
+    "11": ({"kind": "WrongAxis"}, "sound", "codes depend on other images"),
+    "12": ({"kind": "WithDropout"}, "sound", "the encoder is in training mode"),
+    "13": ({"kind": "Deaf"}, "sound", "the decoder ignores z"),
+    "14": ({"kind": "Unbounded"}, "sound", "nothing bounds the variance"),
+}
+
+
+@pytest.fixture(scope="module")
+def clinic():
+    """What notebook 09 defines, without what it does: its imports, data, functions and classes."""
+    names = {}
+    for cell in tool.code_cells(tool.read(CLINIC)):
+        if cell.id == "imports":
+            exec(cell.source, names)
+        for node in ast.parse(cell.source).body:
+            if isinstance(node, ast.FunctionDef | ast.ClassDef):
+                exec(compile(ast.Module([node], []), CLINIC.name, "exec"), names)
+    return names
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("patient", PATIENTS)
+def test_the_diagnosis_of_the_clinic_names_the_right_cause_and_no_other(clinic, patient, seed):
+    options, loss_of, cause = PATIENTS[patient]
+    options = {key: clinic[name] for key, name in options.items()}
+    if choose := options.pop("images", None):
+        options["images"] = choose(clinic["x"], clinic["x_val"])
+
+    vae, _ = clinic["train"](seed=seed, steps=100, **options)
+    clinic["unready_mode" if patient == "12" else "sound_mode"](vae)
+
+    held_out = clinic["x_val"][:500]
+    assert clinic["diagnose"](vae, held_out, clinic[loss_of], options.get("images", clinic["x"])) == [cause]
+
+
 # the setup cell
 
 SETUP_CELL = tool.code_cells(tool.read(REAL[0]))[0].source
