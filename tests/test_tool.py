@@ -549,6 +549,36 @@ def test_what_changes_no_number_starts_no_seed(source):
     assert tool.bare(source) != tool.bare(source.replace("1", "2")) or "1" not in source
 
 
+@pytest.fixture
+def with_long_rows(claiming):
+    """A notebook that defines two rows, notes each time that one is computed, and fails in a cell without the tag."""
+    source = """def measure(seed):
+    with open("computed.txt", "a") as file:
+        file.write(f"{seed} ")
+    return {"loss": 100 + seed, "alive": 2}
+
+
+long_rows = {"short": measure, "other": lambda seed: {"loss": seed / 4}}"""
+    cells = [code("rows", source, tags=["rows"]), code("live", "raise RuntimeError")]
+    return put(claiming / "notebooks" / "04_c.ipynb", new_notebook(cells=cells))
+
+
+def test_long_computes_the_rows_of_a_notebook_and_resumes(with_long_rows, monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+    command = ["long", str(with_long_rows)]
+    assert tool.main([*command, "--count", "1", "--rows", "short"]) == 0
+    assert tool.main([*command, "--count", "2"]) == 0
+
+    assert (tmp_path / "computed.txt").read_text().split() == ["0", "1"]  # seed 0 was not computed again
+    assert "short, seed 1: loss 101, alive 2" in capsys.readouterr().out
+    found = [(line["row"], line["seed"], line["value"]) for line in tool.long_lines()]
+    assert found == [
+        *(("other: loss", "0", "0"), ("other: loss", "1", "0.25")),
+        *(("short: alive", "0", "2"), ("short: alive", "1", "2")),
+        *(("short: loss", "0", "100"), ("short: loss", "1", "101")),
+    ]
+
+
 # run
 
 
