@@ -281,7 +281,8 @@ def test_nothing_in_the_page_ends_its_script_early(explorer, tmp_path):
 def test_the_page_lets_nothing_in_but_its_own_script_and_style(explorer, tmp_path):
     page = explorer.save(tmp_path / "page.html").read_text(encoding="utf-8")
     allowed = re.search(r'http-equiv="Content-Security-Policy"\s+content="([^"]*)"', page)[1]
-    assert allowed == "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:"
+    inside = "script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:; worker-src blob:"
+    assert allowed == f"default-src 'none'; {inside}"
 
 
 def test_without_a_path_the_page_goes_beside_the_figures(explorer, tmp_path, monkeypatch):
