@@ -18,7 +18,7 @@ import traitlets
 from torch import Tensor, nn
 
 import storage
-from explorer.choice import choose_images, plane_means
+from explorer.choice import choose_images, plane_peaks
 from figures import COLORS, LATENT_LIMIT, show_images, show_latent
 from helpers import CLASSES, VAE, check_images, decode, encode, plane_grid
 
@@ -67,6 +67,7 @@ class LatentExplorer(anywidget.AnyWidget if anywidget else ipywidgets.HBox):
     images = traitlets.Unicode().tag(sync=bool(anywidget))  # to start from: 784 bytes each, in base64
     image_names = traitlets.List().tag(sync=bool(anywidget))  # "group: name"
     drawing = traitlets.Unicode().tag(sync=bool(anywidget))  # what is on the pad, the same; empty before the first
+    found = traitlets.Dict().tag(sync=bool(anywidget))  # of the drawing, when the pen has rested: log_p, elbo, peak ...
 
     @traitlets.validate("z")
     def _check_z(self, proposal):
@@ -182,7 +183,7 @@ def _pen_state(model: VAE, codes: Tensor, labels: Tensor, images: Tensor, alone:
         state |= _encoder_state(model)
         _check_encoder(model, images[:1000])
     if alone is not None:
-        places = plane_means(alone, images[_kept(codes)])
+        places = plane_peaks(alone, images[_kept(codes)])
         _check_garments(alone, _page_decoder(alone), places[:1000].clamp(-LATENT_LIMIT, LATENT_LIMIT))
         other = _state_of(alone, places, labels[_kept(codes)])
         state |= {f"alone_{name}": other[name] for name in ("sizes", "weights", "codes")}

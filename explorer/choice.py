@@ -11,7 +11,7 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from exact import elbo, log_joint, posterior
+from exact import elbo, log_joint
 from helpers import CLASSES, VAE, cross_entropy, plane_grid
 
 CANDIDATES = 400  # of the given images, evenly spread
@@ -47,14 +47,26 @@ def choose_images(model: VAE, x: Tensor, labels: Tensor) -> dict[int, str]:
     return {index[i].item(): name for i, name in names.items()}
 
 
-def plane_means(model: VAE, x: Tensor) -> Tensor:
-    """Return the mean (N, 2) of the exact posterior of each image x (N, 784): its place where there is no encoder."""
-    axis = (torch.arange(100) + 0.5) / 10 - 5
-    means = []
+def plane_peaks(model: VAE, x: Tensor) -> Tensor:
+    """Return where the exact posterior of each image x (N, 784) is largest (N, 2): its place without an encoder.
+
+    The best of 100 x 100 points, and from there to the top of the parabola through it and its neighbours on each axis.
+    """
+    size = 100
+    h = 2 * HALF_WIDTH / size
+    axis = (torch.arange(size) + 0.5) * h - HALF_WIDTH
+    peaks = []
     for part in x.split(1000):
-        mass = posterior(model, part, size=100)
-        means.append(torch.stack([mass.sum(dim=1) @ axis, mass.sum(dim=2) @ axis], dim=1))
-    return torch.cat(means)
+        joint = log_joint(model, part, plane_grid(axis))
+        best = joint.argmax(dim=1)
+        column, row = (best % size).clamp(1, size - 2), (best // size).clamp(1, size - 2)
+        offsets = []
+        for step in (1, size):
+            low, middle, high = (joint.gather(1, (row * size + column + n * step)[:, None])[:, 0] for n in (-1, 0, 1))
+            bend = (2 * middle - low - high).clamp(min=1e-6)
+            offsets.append(((high - low) / (2 * bend)).clamp(-0.5, 0.5) * h)
+        peaks.append(torch.stack([axis[column], axis[row]], dim=1) + torch.stack(offsets, dim=1))
+    return torch.cat(peaks)
 
 
 def _second(mass: Tensor) -> float:

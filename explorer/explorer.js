@@ -1,5 +1,5 @@
-// The latent explorer: a map of the latent plane, a VAE's decoder that runs in the page, and a pen: what the reader draws
-// has an exact posterior p(z|x) on the plane, because a plane has few enough points for Bayes' theorem as it stands.
+// The latent explorer: a map of the latent plane, a VAE's decoder that runs in the page, and a pen: what the reader
+// draws has its exact posterior p(z|x) on the map, because a plane has few enough points for Bayes' theorem as it is.
 // The notebook's widget (anywidget) calls render, the saved page calls mount. No imports, no requests, no kernel.
 
 const SMALL_STEP = 0.05; // of an arrow key
@@ -68,7 +68,6 @@ const BODY = `
   .code { grid-area: code; }
   .peak { grid-area: peak; }
   .bayes { grid-area: bayes; margin: 0; display: grid; grid: auto / 1fr 1fr; gap: 8px; align-content: start; }
-  .bayes dd, .readout dd { min-height: 0; }
   .words { grid-area: words; margin: 0; max-width: 90ch; min-height: 5.6em; }
   select {
     font: inherit; color: inherit; background: var(--paper); border: 1px solid var(--quiet); border-radius: 8px;
@@ -76,15 +75,16 @@ const BODY = `
   }
   [aria-pressed="true"] { background: var(--ink); color: var(--paper); border-color: var(--ink); }
   [aria-pressed="true"]:hover { background: var(--quiet); }
-  [data-mode="draw"].explorer {
-    grid: "modes modes modes" "pad pad pad" "tools tools tools" "map map map" "code peak garment" "bayes bayes bayes"
-      "words words words" "readout readout readout" "sliders sliders sliders" "buttons buttons buttons"
-      / repeat(3, minmax(0, 1fr));
+  [data-mode="draw"] {
+    grid-template-areas: "modes modes modes" "pad pad pad" "tools tools tools" "map map map" "code peak garment"
+      "bayes bayes bayes" "words words words" "readout readout readout" "sliders sliders sliders";
+    grid-template-columns: repeat(3, minmax(0, 1fr));
   }
   .readout { grid-area: readout; margin: 0; display: grid; gap: 8px; align-content: space-evenly; }
   dt { color: var(--quiet); font-size: 13px; }
   dd { margin: 0; font-weight: 600; min-height: 2.8em; }
   .position { min-height: 1.4em; white-space: nowrap; }
+  .bayes dd { min-height: 1.4em; }
   .sliders, .buttons { display: flex; flex-wrap: wrap; gap: 8px 16px; align-items: center; }
   .sliders { grid-area: sliders; }
   .buttons { grid-area: buttons; gap: 8px; }
@@ -105,11 +105,12 @@ const BODY = `
     .explorer { gap: 16px 24px; font-size: 16px;
       grid: "modes modes" "map garment" "readout readout" "sliders sliders" "buttons buttons" / minmax(0, 1fr)
         minmax(0, 1fr); }
-    [data-mode="draw"].explorer {
-      grid: "modes modes modes modes modes modes" "map map map pad pad pad" "tools tools tools tools tools tools"
-        "bayes bayes bayes code peak garment" "words words words words words words"
-        "readout readout readout readout readout readout" "sliders sliders sliders sliders sliders sliders"
-        "buttons buttons buttons buttons buttons buttons" / repeat(6, minmax(0, 1fr));
+    [data-mode="draw"] {
+      grid-template-areas: "modes modes modes modes modes modes" "map map map pad pad pad"
+        "tools tools tools tools tools tools" "bayes bayes bayes code peak garment"
+        "words words words words words words"
+        "readout readout readout readout readout readout" "sliders sliders sliders sliders sliders sliders";
+      grid-template-columns: repeat(6, minmax(0, 1fr));
     }
     .readout { grid: auto / 9fr 11fr 50%; column-gap: 12px; }
     .readout > :last-child { padding-left: 12px; }
@@ -534,7 +535,8 @@ function paintDensity({ context, size, limit, paper, ink }, shade) {
   context.drawImage(shade.in(ink), margin, margin, side, side, 0, 0, size, size);
 }
 
-function paintBelief({ context, size, limit, place, paper, accent }, { code, peak }) {
+function paintBelief(brush, { code, peak, islands = [] }) {
+  const { context, size, limit, place, paper, accent } = brush;
   if (code) {
     const [x, y] = place(code.mean);
     const [width, height] = code.logvar.map((v) => (Math.exp(v / 2) * 2 * size) / (2 * limit));
@@ -550,6 +552,12 @@ function paintBelief({ context, size, limit, place, paper, accent }, { code, pea
   for (const [dx, dy] of [[7, 0], [0, 7], [-7, 0], [0, -7]]) context.lineTo(x + dx, y + dy);
   stroke(context, 4.5, paper);
   stroke(context, 2, accent);
+  context.textBaseline = "middle";
+  const told = islands.length > 1 ? islands.filter(({ share }) => share >= 0.01) : [];
+  for (const { share, point } of told) {
+    const [left, middle] = place(point); // an island may be a pixel wide
+    write(brush, `${Math.round(100 * share)} %`, [left + 11, middle], "600 12px");
+  }
 }
 
 function stroke(context, width, color) {
@@ -567,7 +575,8 @@ function write({ context, ink, paper, fontFamily }, text, [x, y], font) {
   context.fillText(text, x, y);
 }
 
-// Bayes' theorem on the plane: log p(x|z) + log p(z) = x . logits(z) - sum softplus(logits(z)) + log p(z) at many points.
+// Bayes' theorem on the plane, which needs log p(x|z) + log p(z) at many points:
+// x . logits(z) - sum softplus(logits(z)) + log p(z).
 
 // Decodes sixteen points at once, z1 and z2 in turn, in blocks of four by four: what is read once is used four times.
 // Returns the logits, pixel by pixel with sixteen numbers each, and minus the sums of their softplus. The worker has it
@@ -583,7 +592,8 @@ function makeBatch(sizes, weights) {
   });
   function block({ inputs: n, weight, bias }, h, out, j, c) {
     const sums = [bias[j], bias[j + 1], bias[j + 2], bias[j + 3]];
-    let [s00, s10, s20, s30] = sums, [s01, s11, s21, s31] = sums, [s02, s12, s22, s32] = sums, [s03, s13, s23, s33] = sums;
+    let [s00, s10, s20, s30] = sums, [s01, s11, s21, s31] = sums;
+    let [s02, s12, s22, s32] = sums, [s03, s13, s23, s33] = sums;
     let w0 = j * n, w1 = w0 + n, w2 = w1 + n, w3 = w2 + n;
     for (let i = 0, k = c; i < n; i++, k += 16) {
       const h0 = h[k], h1 = h[k + 1], h2 = h[k + 2], h3 = h[k + 3];
@@ -837,7 +847,7 @@ function floorOf(image) {
   return image.reduce((sum, grey) => sum + part(grey / 255) + part(1 - grey / 255), 0);
 }
 
-// The smallest set of cells of level 1 that holds 99 % of the posterior, in parts that hang together: the heaviest first.
+// The smallest set of cells of level 1 with 99 % of the posterior, in parts that hang together, the heaviest first.
 function islandsOf(roots, { top, mass }) {
   const n = DEPTH[1];
   const share = new Float64Array(n * n);
@@ -961,8 +971,10 @@ function makeReadout($, garment, state) {
 function footprint([x, y], width) {
   const covered = [];
   const radius = width / 2;
-  for (let row = Math.max(0, Math.floor(y - radius)); row <= Math.min(SIDE - 1, Math.floor(y + radius)); row++)
-    for (let column = Math.max(0, Math.floor(x - radius)); column <= Math.min(SIDE - 1, Math.floor(x + radius)); column++) {
+  const from = (v) => Math.max(0, Math.floor(v - radius));
+  const to = (v) => Math.min(SIDE - 1, Math.floor(v + radius));
+  for (let row = from(y); row <= to(y); row++)
+    for (let column = from(x); column <= to(x); column++) {
       const below = column === Math.floor(x) && row === Math.floor(y);
       if (below || (column + 0.5 - x) ** 2 + (row + 0.5 - y) ** 2 <= radius ** 2) covered.push(row * SIDE + column);
     }
@@ -1047,7 +1059,7 @@ function listenToPad(on, pad) {
   on(canvas, "lostpointercapture", () => (last = null));
 }
 
-function listenToPadKeys(on, pad, tools, changed) {
+function listenToPadKeys(on, pad, tools, moved) {
   on(pad.canvas, "keydown", (event) => {
     const key = event.key.toLowerCase();
     const undoing = key === "u" || (key === "z" && (event.ctrlKey || event.metaKey));
@@ -1061,7 +1073,7 @@ function listenToPadKeys(on, pad, tools, changed) {
         pad.begin();
         pad.stroke(middle, pad.cursor);
       }
-      changed();
+      moved();
     } else if (key === " " || key === "enter") {
       pad.begin();
       pad.stroke(middle, middle);
@@ -1071,7 +1083,7 @@ function listenToPadKeys(on, pad, tools, changed) {
     event.preventDefault();
     event.stopPropagation();
   });
-  for (const name of ["focus", "blur"]) on(pad.canvas, name, changed);
+  for (const name of ["focus", "blur"]) on(pad.canvas, name, moved);
 }
 
 // Brush, eraser, ink and width.
@@ -1126,7 +1138,7 @@ function sayIslands(islands, data) {
 }
 
 function sayEncoder({ code, elbo, gap, covered }) {
-  if (!code) return "This decoder has no encoder: no ellipse, no ELBO and no gap. Its posterior is computed, not guessed.";
+  if (!code) return "This decoder has no encoder: no ellipse, no ELBO, no gap. Its posterior is computed, not guessed.";
   const widths = code.logvar.map((v) => Math.exp(v / 2).toFixed(3)).join(" and ");
   return (
     `The encoder says ${pair(code.mean)} with standard deviations ${widths}: its ellipse holds ` +
@@ -1135,59 +1147,63 @@ function sayEncoder({ code, elbo, gap, covered }) {
 }
 
 function sayBelief(found, data) {
-  const { roots, weight, image } = found;
+  const { roots, weight, image, islands } = found;
   const empty = image.every((grey) => !grey) ? "The pad is empty, a white image. " : "";
   const covered = found.code && shareInEllipse(roots, weight, found.code);
   const border = shareAtBorder(roots, weight);
-  const outside = `${Math.round(100 * border)} % of it lies at the border of the square: log p(x) is higher than this. `;
+  const outside = `${Math.round(100 * border)} % of it lies at the border of the square, so log p(x) is too low. `;
   return (
     `${empty}log p(x) ${nats(weight.logP)}, the image’s floor ${nats(floorOf(image))}. ` +
-    `${sayIslands(islandsOf(roots, weight), data)} ${border > 0.05 ? outside : ""}${sayEncoder({ ...found, covered })}`
+    `${sayIslands(islands, data)} ${border > 0.05 ? outside : ""}${sayEncoder({ ...found, covered })}`
   );
 }
 
+// The ELBO takes 64 points to decode: it comes a little later, for the last image that was asked about.
+function makeElbo(changed) {
+  let asking = false;
+  let answer = null;
+  return {
+    of(belief, { image, code, weight }) {
+      const mine = answer?.belief === belief;
+      const current = mine && answer.image.every((grey, i) => grey === image[i]);
+      if (!current && !asking) {
+        asking = true;
+        const asked = { belief, image: image.slice(), logP: weight.logP };
+        belief.ask(quadraturePoints(code), (decoded) => {
+          asking = false;
+          answer = { ...asked, elbo: elboOf(asked.image, code, decoded) };
+          changed();
+        });
+      }
+      if (!mine) return { current };
+      return { current, elbo: answer.elbo, gap: (current ? weight.logP : answer.logP) - answer.elbo };
+    },
+    last: () => answer,
+    forget: () => ([asking, answer] = [false, null]),
+  };
+}
+
+function showFound($, pictures, data, { weight, code, peak, elbo, gap, image }) {
+  const guess = (value) => (code ? (value === undefined ? "…" : nats(value)) : "none without an encoder");
+  const texts = { "log-p": nats(weight.logP), floor: nats(floorOf(image)), top: pair(peak) };
+  Object.assign(texts, { mean: code ? pair(code.mean) : "no encoder", elbo: guess(elbo), gap: guess(gap) });
+  for (const [name, text] of Object.entries(texts)) $(`.${name}`).textContent = text;
+  if (code) pictures[0].paint(data.decode(code.mean));
+  pictures[1].paint(data.decode(peak));
+  $(".code").hidden = !code;
+}
+
 // The posterior of what is on the pad, and what is shown of it.
-function makeInference($, data, pad, frame) {
+function makeInference($, data, pad, changed) {
   const beliefs = new Map(); // one of each decoder that was used
   const shade = makeShade();
   const pictures = [".at-code", ".at-peak"].map((name) => makeGarment($(name)));
-  let painted = "";
-  let asking = false;
-  let found = {};
+  const elbo = makeElbo(changed);
+  let [painted, found] = ["", {}];
 
   function belief() {
-    if (!beliefs.has(data.decode)) beliefs.set(data.decode, makeBelief(data, frame.ask));
+    if (!beliefs.has(data.decode)) beliefs.set(data.decode, makeBelief(data, changed));
     return beliefs.get(data.decode);
-  }
-
-  function askElbo({ image, code, weight }) {
-    asking = true;
-    const asked = { image: image.slice(), code, logP: weight.logP, belief: belief() };
-    asked.belief.ask(quadraturePoints(code), (decoded) => {
-      asking = false;
-      found.answer = { ...asked, elbo: elboOf(asked.image, code, decoded) };
-      frame.ask();
-    });
-  }
-
-  function addElbo(now) {
-    const { answer } = found;
-    const mine = answer?.belief === belief() && now.code;
-    const current = mine && answer.image.every((grey, i) => grey === now.image[i]);
-    if (now.code && !current && !asking) askElbo(now);
-    if (!mine) return { ...now, answer, current: !now.code };
-    return { ...now, answer, current, elbo: answer.elbo, gap: (current ? now.weight.logP : answer.logP) - answer.elbo };
-  }
-
-  function show({ weight, code, peak, elbo, gap, image }) {
-    const texts = { "log-p": nats(weight.logP), floor: nats(floorOf(image)), top: pair(peak) };
-    texts.mean = code ? pair(code.mean) : "no encoder";
-    texts.elbo = code ? (elbo === undefined ? "…" : nats(elbo)) : "none without an encoder";
-    texts.gap = code ? (elbo === undefined ? "…" : nats(gap)) : "none without an encoder";
-    for (const [name, text] of Object.entries(texts)) $(`.${name}`).textContent = text;
-    if (code) pictures[0].paint(data.decode(code.mean));
-    pictures[1].paint(data.decode(peak));
-    $(".code").hidden = !code;
   }
 
   return {
@@ -1195,71 +1211,86 @@ function makeInference($, data, pad, frame) {
     get found() {
       return found;
     },
-    settled: () => belief().settled() && Boolean(found.current),
     rest: (now) => belief().rest(now),
+    settled: () => belief().settled() && Boolean(found.current),
     update() {
       const image = pad.image;
       belief().see(image);
       if (!belief().ready()) return;
       const { roots, version } = belief();
-      const key = `${data.name} ${version} ${found.answer?.elbo}`;
-      if (key === painted) return;
-      painted = key;
+      const answer = elbo.last();
+      if (painted.roots === roots && painted.version === version && painted.answer === answer) return;
+      painted = { roots, version, answer };
       const weight = weigh(roots);
       const code = data.encode?.(image);
-      found = addElbo({ answer: found.answer, roots, image, weight, code, peak: weight.peak });
+      found = { roots, weight, image, code, peak: weight.peak, current: true };
+      if (code) Object.assign(found, elbo.of(belief(), found));
       shade.paint(roots, weight.top);
-      show(found);
+      showFound($, pictures, data, found);
     },
     forget() {
       beliefs.forEach((old) => old.release());
       beliefs.clear();
-      found = {};
-      painted = "";
-      asking = false;
+      elbo.forget();
+      [painted, found] = ["", {}];
+    },
+  };
+}
+
+// What was found, in words and for Python, once it changes no more.
+function makeVoice($, model, data, inference) {
+  let [speaking, said] = [0, ""];
+  function tell(found) {
+    const { weight, code, elbo, peak, image, islands } = found;
+    const told = { log_p: weight.logP, floor: floorOf(image), peak, ...code, ...(code && { elbo }) };
+    told.islands = islands.map(({ share, point }) => [share, ...point]);
+    $(".explorer").dataset.found = JSON.stringify(told);
+    model.set("found", told);
+    model.set("drawing", btoa(String.fromCharCode(...image)));
+    model.save_changes();
+  }
+  return {
+    speak() {
+      if (!inference.settled()) return;
+      const { found } = inference;
+      if (!found.islands) {
+        found.islands = islandsOf(found.roots, found.weight);
+        const words = (said = $(".words").textContent = sayBelief(found, data));
+        tell(found);
+        clearTimeout(speaking);
+        speaking = setTimeout(() => words === said && ($(".spoken").textContent = words), SPEAK_AFTER);
+      }
+      $(".explorer").dataset.settled = true;
+    },
+    hush() {
+      $(".explorer").dataset.settled = false;
+      clearTimeout(speaking);
     },
   };
 }
 
 // The second mode: a pad, its posterior, and both in words when the pen rests.
 function makePen($, on, model, data, frame) {
-  let [resting, speaking, said, active] = [0, 0, "", false];
+  let [resting, active] = [0, false];
   const tools = makeTools($, on);
   const pad = makePad($(".pad"), tools.tool, changed);
-  const inference = makeInference($, data, pad, frame);
+  const inference = makeInference($, data, pad, frame.ask);
+  const voice = makeVoice($, model, data, inference);
 
   function changed() {
-    $(".explorer").dataset.settled = false;
+    voice.hush();
     inference.rest(false);
     clearTimeout(resting);
     resting = setTimeout(() => {
       inference.rest(true);
-      keep();
       frame.ask();
     }, REST);
     frame.ask();
   }
 
-  function keep() {
-    const drawing = btoa(String.fromCharCode(...pad.image));
-    if (drawing === model.get("drawing")) return;
-    model.set("drawing", drawing);
-    model.save_changes();
-  }
-
-  function speak() {
-    const settled = inference.settled();
-    $(".explorer").dataset.settled = settled;
-    const words = settled ? sayBelief(inference.found, data) : said;
-    if (words === said) return;
-    said = $(".words").textContent = words;
-    clearTimeout(speaking);
-    speaking = setTimeout(() => ($(".spoken").textContent = words), SPEAK_AFTER);
-  }
-
   const pen = {
-    pad,
     shade: inference.shade,
+    warm: () => inference.rest(false),
     get active() {
       return active;
     },
@@ -1267,17 +1298,17 @@ function makePen($, on, model, data, frame) {
       return inference.found;
     },
     show(now) {
-      active = now && data.penned;
+      active = now;
       if (active) changed();
     },
     draw() {
       if (!active) return;
       pad.paint($(".explorer").getRootNode().activeElement === pad.canvas);
       inference.update();
-      speak();
+      voice.speak();
     },
-    changeDecoder(forget) {
-      if (forget) inference.forget();
+    learn() {
+      inference.forget();
       if (active) changed();
     },
     take() {
@@ -1286,7 +1317,7 @@ function makePen($, on, model, data, frame) {
     },
     release() {
       clearTimeout(resting);
-      clearTimeout(speaking);
+      voice.hush();
       inference.forget();
     },
   };
@@ -1294,7 +1325,7 @@ function makePen($, on, model, data, frame) {
   on($(".undo"), "click", pad.undo);
   on($(".clear"), "click", () => pad.load(new Uint8Array(PIXELS)));
   listenToPad(on, pad);
-  listenToPadKeys(on, pad, tools, changed);
+  listenToPadKeys(on, pad, tools, frame.ask);
   return pen;
 }
 
@@ -1402,11 +1433,17 @@ function makeHost(el) {
 }
 
 // Which mode, and whose decoder.
-function makeModes($, root, on, data, pen, refresh) {
+function makeModes($, root, on, data, pen, walker, refresh) {
+  const explain = () =>
+    ($(".legend").textContent =
+      "Shade: the logarithm of p(z|x), down to 10 nats below its peak, the diamond. " +
+      (data.encode ? "Ellipse: the encoder’s q(z|x), two standard deviations." : "No encoder, so no ellipse."));
   const modes = {
     draw(now) {
       $(".explorer").dataset.mode = now ? "draw" : "drag";
       for (const element of root.querySelectorAll(".drawing")) element.hidden = !now;
+      $(".buttons").hidden = now;
+      walker.stop();
       $(".to-drag").ariaPressed = String(!now);
       $(".to-draw").ariaPressed = String(now);
       pen.show(now);
@@ -1416,6 +1453,7 @@ function makeModes($, root, on, data, pen, refresh) {
       const { decoders } = data;
       $(".modes").hidden = !data.penned;
       $(".which").hidden = decoders.length < 2;
+      explain();
       $(".decoder").replaceChildren(...decoders.map(({ name }, i) => new Option(name, i)));
     },
   };
@@ -1423,13 +1461,11 @@ function makeModes($, root, on, data, pen, refresh) {
   on($(".to-draw"), "click", () => modes.draw(true));
   on($(".decoder"), "change", () => {
     data.use(+$(".decoder").value);
-    pen.changeDecoder(false);
+    explain();
+    pen.show(pen.active);
     refresh();
   });
   modes.offer();
-  $(".legend").textContent =
-    "Shade: the logarithm of p(z|x), down to 10 nats below its peak, the diamond. " +
-    (data.encode ? "Ellipse: the encoder’s q(z|x), two standard deviations." : "");
   return modes;
 }
 
@@ -1441,7 +1477,7 @@ function followPython(model, data, pen, modes, refresh) {
     waiting = setTimeout(() => {
       data.read();
       modes.offer();
-      pen.changeDecoder(true);
+      pen.learn();
       refresh();
     });
   };
@@ -1511,9 +1547,10 @@ function render({ model, el, ownPage = false }) {
   listenToMap(on, map, state, move);
   listenToButtons(on, $, state, walker, move);
   listenToKeys(on, root, walker);
+  if (ownPage && data.penned) pen.warm();
   refresh();
   const observers = watchSurroundings(on, map, refresh);
-  const follower = followPython(model, data, pen, makeModes($, root, on, data, pen, refresh), refresh);
+  const follower = followPython(model, data, pen, makeModes($, root, on, data, pen, walker, refresh), refresh);
   return () => {
     walker.stop();
     listening.abort();
