@@ -16,7 +16,8 @@ const PIXELS = SIDE * SIDE;
 const HALF_WIDTH = 5; // of the square over which p(x|z) p(z) is summed, as in exact.py
 const ROOTS = 6; // patches of 4 x 4 cells on a side of the square; a cell is cut into a patch of 4 x 4 smaller ones
 const DEPTH = [24, 96, 384, 1536]; // cells on a side of the square, level by level
-const REACH = 20; // nats below the peak: cells of level 1 that are cut when the pen rests
+const REACH = 10; // nats below the peak: cells of level 1 that may rise above that are cut when the pen rests
+const ROUGH = 0.3; // of a cell's roughness, the rise that it makes possible
 const NARROW_REACH = 8; // the same of level 2, which are cut only where the posterior is narrow
 const CURVED = 0.25; // nats that the joint falls off its chord within a cell: more, and its width is below the cell's
 const PATCHES = 1400; // kept in memory, 50 kB each
@@ -735,23 +736,63 @@ function isNarrow({ joint }) {
   return false;
 }
 
+// How far the decoder's images differ from a cell to the ones beside it, in nats: (p - p') . (logits - logits'). For
+// cells of side h that is about h^2 / sigma^2, where sigma is the width of a posterior there.
+function roughnessOf({ logits }) {
+  const rough = new Float64Array(16);
+  const compare = (a, b, distances) => {
+    rough[a] = Math.max(rough[a], distances[a]);
+    rough[b] = Math.max(rough[b], distances[a]);
+  };
+  for (const step of [1, 4]) {
+    const distances = new Float64Array(16);
+    const p = new Float64Array(16);
+    for (let i = 0; i < logits.length; i += 16) {
+      for (let k = 0; k < 16; k++) p[k] = 1 / (1 + Math.exp(-logits[i + k]));
+      for (let k = 0; k + step < 16; k++) distances[k] += (p[k + step] - p[k]) * (logits[i + k + step] - logits[i + k]);
+    }
+    for (let k = 0; k + step < 16; k++) if (step === 4 || (k & 3) < 3) compare(k, k + step, distances);
+  }
+  return rough;
+}
+
+// What log p(x, z) may reach within a cell. The middle of a narrow island's cell may be far down its side: the steps to
+// the cells beside it say how steep that is, the roughness how soon it bends.
+function hopeOf(patch, k) {
+  const { joint, level } = patch;
+  if (level === 0) return joint[k];
+  const step = (a, b) => Math.abs(joint[a] - joint[b]) / 2;
+  const [column, row] = [k & 3, k >> 2];
+  const across = Math.max(column ? step(k, k - 1) : 0, column < 3 ? step(k, k + 1) : 0);
+  const along = Math.max(row ? step(k, k - 4) : 0, row < 3 ? step(k, k + 4) : 0);
+  if (level === 1) patch.rough ??= roughnessOf(patch);
+  return joint[k] + across + along + (level === 1 ? ROUGH * patch.rough[k] : 0);
+}
+
 // What to cut next, the most probable cell first. All cells of level 0 are cut in the end.
 function cellsToCut(roots, resting) {
   const found = [];
   const { top } = weigh(roots);
   const reach = [Infinity, ...(resting ? [REACH, NARROW_REACH] : [])];
   everyLeaf(roots, (patch, k) => {
-    const { level, joint } = patch;
-    if (!(top - joint[k] < reach[level]) || (level === 2 && !isNarrow(patch))) return;
+    const { level } = patch;
+    const hope = hopeOf(patch, k);
+    if (!(top - hope < reach[level]) || (level === 2 && !isNarrow(patch))) return;
     const [x, y] = cellOf(patch, k);
-    found.push({ x, y, side: sideAt(level + 1), level: level + 1, parent: patch, k, joint: joint[k] });
+    found.push({ x, y, side: sideAt(level + 1), level: level + 1, parent: patch, k, hope });
   });
-  return found.sort((a, b) => b.joint - a.joint);
+  return found.sort((a, b) => b.hope - a.hope);
 }
 
-function prune(roots, least) {
-  everyPatch(roots, ({ level, joint, cells }) => {
-    if (level > 0) joint.forEach((value, k) => value < least && (cells[k] = null));
+// Forgets what was cut for other images and counts what is left: the fine patches that hold nothing of this one.
+function prune(roots) {
+  const least = weigh(roots).top - REACH;
+  everyPatch(roots, (patch) => {
+    if (patch.level === 0) return;
+    patch.cells.forEach((cell, k) => {
+      const low = cell && cell.joint.every((value) => value < least);
+      if (low && !cell.cells.some(Boolean) && hopeOf(patch, k) < least) patch.cells[k] = null;
+    });
   });
   let left = 0;
   everyPatch(roots, () => left++);
@@ -772,7 +813,7 @@ function makeBelief({ sizes, weights }, changed) {
     shift(patch, changes);
     if (place.parent) place.parent.cells[place.k] = patch;
     else roots.push(patch);
-    if (++count > PATCHES) count = prune(roots, weigh(roots).top - REACH);
+    count++;
   }
 
   function work() {
@@ -804,6 +845,7 @@ function makeBelief({ sizes, weights }, changed) {
       if (!changes.length) return;
       seen.set(image);
       everyPatch(roots, (patch) => shift(patch, changes));
+      if (count > PATCHES && belief.ready()) count = prune(roots);
       belief.version++;
     },
     rest(now) {
