@@ -690,12 +690,21 @@ function rootPlaces() {
   });
 }
 
-function makePatch(place, { logits, offset }) {
+function makePatch(place, { logits, offset }, image) {
   const joint = offset.map((value, k) => {
     const [x, y] = cellOf(place, k);
     return value - (x * x + y * y) / 2 - Math.log(2 * Math.PI);
   });
-  return { ...place, logits, joint, cells: new Array(16).fill(null) };
+  const patch = { ...place, logits, joint, cells: new Array(16).fill(null) };
+  shift(patch, changesBetween(new Uint8Array(PIXELS), image));
+  return patch;
+}
+
+// Pairs of a pixel and how much darker it is.
+function changesBetween(before, after) {
+  const changes = [];
+  for (let i = 0; i < PIXELS; i++) if (after[i] !== before[i]) changes.push([i, (after[i] - before[i]) / 255]);
+  return changes;
 }
 
 // The image changes at some pixels, and log p(x, z) with it, by as much of each pixel's logit.
@@ -807,10 +816,7 @@ function makeBelief({ sizes, weights }, changed) {
   let [count, resting, question] = [0, false, null];
 
   function grow(place, decoded) {
-    const patch = makePatch(place, decoded);
-    const changes = [];
-    seen.forEach((grey, pixel) => grey && changes.push([pixel, grey / 255]));
-    shift(patch, changes);
+    const patch = makePatch(place, decoded, seen);
     if (place.parent) place.parent.cells[place.k] = patch;
     else roots.push(patch);
     count++;
@@ -840,8 +846,7 @@ function makeBelief({ sizes, weights }, changed) {
     ready: () => roots.length === ROOTS ** 2,
     settled: () => belief.ready() && resting && service.free(),
     see(image) {
-      const changes = [];
-      for (let i = 0; i < PIXELS; i++) if (image[i] !== seen[i]) changes.push([i, (image[i] - seen[i]) / 255]);
+      const changes = changesBetween(seen, image);
       if (!changes.length) return;
       seen.set(image);
       everyPatch(roots, (patch) => shift(patch, changes));

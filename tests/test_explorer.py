@@ -641,9 +641,11 @@ def found(page):
 def on_the_pad(page):
     """Return the image that is drawn (1, 784), as it is seen."""
     rest(page)
-    read = "(pad) => [...pad.getContext('2d').getImageData(0, 0, 336, 336).data]"
-    seen = np.array(page.locator("canvas.pad").evaluate(read)).reshape(336, 336, 4)[6::12, 6::12, 0]
-    return torch.tensor((255 - seen).ravel() / 255, dtype=torch.float32)[None]
+    read = """(pad) => {
+      const { data } = pad.getContext("2d").getImageData(0, 0, 336, 336);
+      return Array.from({ length: 784 }, (_, i) => data[4 * (336 * (12 * Math.floor(i / 28) + 6) + 12 * (i % 28) + 6)]);
+    }"""
+    return (255 - torch.tensor(page.locator("canvas.pad").evaluate(read), dtype=torch.float32))[None] / 255
 
 
 def garment(page, name):
