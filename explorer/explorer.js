@@ -23,6 +23,7 @@ const CURVED = 0.25; // nats that the joint falls off its chord within a cell: m
 const PATCHES = 1400; // kept in memory, 50 kB each
 const AT_ONCE = 8; // patches a message to the worker, about 30 ms of work
 const REST = 150; // milliseconds without a stroke before the islands are refined
+const PAINT_EVERY = 120; // milliseconds, as the grid becomes finer: the pen comes first
 const SHOWN_NATS = 10; // of the density's logarithm, from the peak down
 const SHADE = 768; // pixels on a side of the picture of the density
 const UNDO = 50; // strokes
@@ -785,8 +786,9 @@ function cellsToCut(roots, resting) {
   const reach = [Infinity, ...(resting ? [REACH, NARROW_REACH] : [])];
   everyLeaf(roots, (patch, k) => {
     const { level } = patch;
+    if (!(level in reach) || (level === 2 && !isNarrow(patch))) return;
     const hope = hopeOf(patch, k);
-    if (!(top - hope < reach[level]) || (level === 2 && !isNarrow(patch))) return;
+    if (top - hope >= reach[level]) return;
     const [x, y] = cellOf(patch, k);
     found.push({ x, y, side: sideAt(level + 1), level: level + 1, parent: patch, k, hope });
   });
@@ -813,7 +815,7 @@ function makeBelief({ sizes, weights }, changed) {
   const service = makeService(sizes, weights);
   const seen = new Uint8Array(PIXELS);
   const roots = [];
-  let [count, resting, question] = [0, false, null];
+  let [count, told, resting, question] = [0, 0, false, null];
 
   function grow(place, decoded) {
     const patch = makePatch(place, decoded, seen);
@@ -836,6 +838,8 @@ function makeBelief({ sizes, weights }, changed) {
         places.forEach((place, i) => grow(place, decoded[i]));
         belief.version++;
         work();
+        if (count > ROOTS ** 2 && !service.free() && performance.now() - told < PAINT_EVERY) return;
+        told = performance.now();
         changed();
       });
   }
@@ -1128,9 +1132,13 @@ function listenToPadKeys(on, pad, tools, moved) {
     else if (key === "b" || key === "e") tools.take(key === "e");
     else return;
     event.preventDefault();
-    event.stopPropagation();
+    event.stopPropagation(); // of the notebook's shortcuts, Ctrl+Z among them
   });
-  for (const name of ["focus", "blur"]) on(pad.canvas, name, moved);
+}
+
+function sayCursor({ image, cursor }) {
+  const [column, row] = cursor.map(Math.floor);
+  return `Row ${row + 1}, column ${column + 1}, ink ${Math.round(image[row * SIDE + column] / 2.55)} %.`;
 }
 
 // Brush, eraser, ink and width.
@@ -1286,7 +1294,7 @@ function makeInference($, data, pad, changed) {
 
 // What was found, in words and for Python, once it changes no more.
 function makeVoice($, model, data, inference) {
-  let [speaking, said] = [0, ""];
+  let speaking = 0;
   function tell(found) {
     const { weight, code, elbo, peak, image, islands } = found;
     const told = { log_p: weight.logP, floor: floorOf(image), peak, ...code, ...(code && { elbo }) };
@@ -1296,16 +1304,20 @@ function makeVoice($, model, data, inference) {
     model.set("drawing", btoa(String.fromCharCode(...image)));
     model.save_changes();
   }
+  const say = (text) => {
+    clearTimeout(speaking);
+    speaking = setTimeout(() => ($(".spoken").textContent = text), SPEAK_AFTER);
+  };
   return {
+    say,
     speak() {
       if (!inference.settled()) return;
       const { found } = inference;
       if (!found.islands) {
         found.islands = islandsOf(found.roots, found.weight);
-        const words = (said = $(".words").textContent = sayBelief(found, data));
+        $(".words").textContent = sayBelief(found, data);
         tell(found);
-        clearTimeout(speaking);
-        speaking = setTimeout(() => words === said && ($(".spoken").textContent = words), SPEAK_AFTER);
+        say($(".words").textContent);
       }
       $(".explorer").dataset.settled = true;
     },
@@ -1369,10 +1381,11 @@ function makePen($, on, model, data, frame) {
     },
   };
   makeStarts($(".start"), on, data, pad);
+  listenToPad(on, pad);
+  listenToPadKeys(on, pad, tools, () => voice.say(sayCursor(pad)));
+  for (const name of ["focus", "blur", "keydown"]) on(pad.canvas, name, frame.ask);
   on($(".undo"), "click", pad.undo);
   on($(".clear"), "click", () => pad.load(new Uint8Array(PIXELS)));
-  listenToPad(on, pad);
-  listenToPadKeys(on, pad, tools, frame.ask);
   return pen;
 }
 

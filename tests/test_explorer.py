@@ -759,6 +759,7 @@ def test_the_keyboard_alone_draws(browser, penned_page):
         assert dot[14, 14] == dot[13, 14] == dot[14, 13] == pytest.approx(0.8) and (dot > 0).sum() == 9
         press("Shift+ArrowRight", "Shift+ArrowRight", "ArrowDown")
         assert (on_the_pad(page) > 0).sum() == 15
+        page.get_by_role("status").filter(has_text="Row 16, column 17, ink 80 %.").wait_for()
         press("e", "Enter")
         assert (on_the_pad(page) > 0).sum() == 9
         press("u", "Control+z")
