@@ -595,7 +595,7 @@ def alone():
 @pytest.fixture(scope="module")
 def test_images():
     x, labels = helpers.load_fashion_mnist("test")
-    return x[:400], labels[:400]
+    return x[:600], labels[:600]
 
 
 @pytest.fixture(scope="module")
@@ -845,6 +845,17 @@ def test_the_images_to_start_from_are_thirty_by_a_rule(penned, vae, test_images)
     assert above[of["Outsider"]].min() > above[of["Typical"]].max()
 
 
+def test_an_image_that_is_offered_for_its_two_modes_has_two_islands_on_the_page(browser, penned, tmp_path):
+    address = penned.save(tmp_path / "page.html").as_uri()
+    with opening(browser, address) as open_page:
+        page = open_page()
+        page.get_by_role("button", name="Draw").click()
+        for i in [i for i, name in enumerate(penned.image_names) if name.startswith("Two modes")][::3]:
+            page.locator(".start").select_option(str(i))
+            assert len(found(page)["islands"]) > 1
+            assert re.search(r"The posterior has \d+ islands: \d+ % around", page.locator(".words").inner_text())
+
+
 def test_python_puts_an_image_on_the_pad_and_reads_it(penned, test_images):
     x = test_images[0][:1]
     assert penned.drawn().shape == (1, 784) and penned.drawn().max() == 0
@@ -893,7 +904,7 @@ def test_what_the_pen_cannot_use_is_refused(changed, message):
 
 def test_a_model_without_an_encoder_has_a_pen_and_no_largest_gaps(alone, test_images):
     x, labels = test_images
-    explorer = latent_explorer(alone, torch.zeros(400, 2), labels, images=x)
+    explorer = latent_explorer(alone, torch.zeros(600, 2), labels, images=x)
     assert explorer.pen and explorer.encoder == ""
     assert {name.partition(":")[0] for name in explorer.image_names} == {"Typical", "Two modes", "Outsider"}
 
