@@ -1,6 +1,8 @@
 """The latent explorer: a map of the latent plane, and the decoder of a VAE that runs in the reader's browser.
 
-explorer.js is both the widget of a notebook and the script of the saved page; page.html is the rest of that page.
+With a pen, where it is given images: what the reader draws has its exact posterior on the map, at each stroke.
+explorer.js is both the widget of a notebook and the script of the saved page; page.html is the rest of that page;
+choice.py picks the images to draw on.
 """
 
 import base64
@@ -16,14 +18,19 @@ import traitlets
 from torch import Tensor, nn
 
 import storage
+from explorer.choice import choose_images, plane_peaks
 from figures import COLORS, LATENT_LIMIT, show_images, show_latent
-from helpers import CLASSES, VAE, decode, plane_grid
+from helpers import CLASSES, VAE, check_images, decode, encode, plane_grid
 
 try:
     import anywidget
 except ImportError:  # the explorer then has sliders and no map
     anywidget = None
 
+STATE = (  # of the page: what the widget's front end gets
+    *("z", "limit", "classes", "colors", "sizes", "weights", "codes", "labels", "pen", "encoder_sizes", "encoder"),
+    *("alone_sizes", "alone_weights", "alone_codes", "images", "image_names", "drawing"),
+)
 SHOWN = 5000  # codes on the explorer's map; more would only cover each other
 SCRIPT, PAGE = (Path(__file__).with_name(name).read_text(encoding="utf-8") for name in ("explorer.js", "page.html"))
 
@@ -51,6 +58,16 @@ class LatentExplorer(anywidget.AnyWidget if anywidget else ipywidgets.HBox):
     weights = traitlets.Unicode().tag(sync=bool(anywidget))  # float16 in base64, as Colab drops binary buffers
     codes = traitlets.Unicode().tag(sync=bool(anywidget))  # the same
     labels = traitlets.Unicode().tag(sync=bool(anywidget))  # bytes in base64
+    pen = traitlets.Bool(False).tag(sync=bool(anywidget))
+    encoder_sizes = traitlets.List().tag(sync=bool(anywidget))  # 784, ..., 4
+    encoder = traitlets.Unicode().tag(sync=bool(anywidget))  # as weights; empty where there is none
+    alone_sizes = traitlets.List().tag(sync=bool(anywidget))  # of the decoder that was trained without an encoder
+    alone_weights = traitlets.Unicode().tag(sync=bool(anywidget))
+    alone_codes = traitlets.Unicode().tag(sync=bool(anywidget))
+    images = traitlets.Unicode().tag(sync=bool(anywidget))  # to start from: 784 bytes each, in base64
+    image_names = traitlets.List().tag(sync=bool(anywidget))  # "group: name"
+    drawing = traitlets.Unicode().tag(sync=bool(anywidget))  # what is on the pad, the same; empty before the first
+    found = traitlets.Dict().tag(sync=bool(anywidget))  # of the drawing, when the pen has rested: log_p, elbo, peak ...
 
     @traitlets.validate("z")
     def _check_z(self, proposal):
@@ -58,6 +75,39 @@ class LatentExplorer(anywidget.AnyWidget if anywidget else ipywidgets.HBox):
             return proposal.value
         limits = f"[{-LATENT_LIMIT:g}, {LATENT_LIMIT:g}]"
         raise traitlets.TraitError(f"z: expected two numbers in {limits}, received {proposal.value}")
+
+    def draw(self, x: Tensor) -> None:
+        """Put the image x (1, 784), float32 in [0, 1], on the pad, in 256 grey levels; ValueError for what is none."""
+        check_images("x", x)
+        if len(x) != 1:
+            raise ValueError(f"x: expected one image (1, 784), received {tuple(x.shape)}; one image is x[i : i + 1]")
+        if not self.pen:
+            raise ValueError("this explorer has no pen; latent_explorer(model, codes, labels, images=x) makes one")
+        self.drawing = _bytes64(x)
+
+    def drawn(self) -> Tensor:
+        """Return the image on the pad (1, 784), float32 in [0, 1]; white before the first stroke."""
+        pixels = base64.b64decode(self.drawing) or bytes(784)
+        return torch.tensor(list(pixels), dtype=torch.float32)[None] / 255
+
+    def show(self, model: VAE, codes: Tensor, labels: Tensor | None = None) -> None:
+        """Send the present weights of `model`, and codes (N, 2), to the page: the plane while it learns.
+
+        From `fit`'s `on_epoch`, say. The kernel only sends, so it may be busy. `labels` (N,) are those that the
+        explorer was made with unless others are given. Raises ValueError as `latent_explorer`; of the garments' grey
+        levels none is checked.
+        """
+        labels = self._labels if labels is None else labels
+        _check_codes(codes, labels)
+        self._model, self._labels = model, labels
+        state = _state_of(model, codes, labels)
+        if self.encoder:
+            state |= _encoder_state(model)
+        with self.hold_sync():  # one message
+            for name, value in state.items():
+                setattr(self, name, value)
+        if not anywidget:
+            self._redraw(None)
 
     def __repr__(self) -> str:
         return f"LatentExplorer(z={self.z})"
@@ -75,36 +125,93 @@ class LatentExplorer(anywidget.AnyWidget if anywidget else ipywidgets.HBox):
         OSError when it cannot be, and an older file at `path` then stays as it was.
         """
         path = Path(path or storage.OUTPUT / "images" / "latent_explorer.html")
-        names = ("z", "limit", "classes", "colors", "sizes", "weights", "codes", "labels")
-        state = json.dumps({name: getattr(self, name) for name in names}).replace("<", "\\u003c")
+        state = json.dumps({name: getattr(self, name) for name in STATE}).replace("<", "\\u003c")
         page = PAGE.replace("{{script}}", SCRIPT.replace("export default", "const explorer ="))
         with storage.whole_file(path) as scratch:
             scratch.write_text(page.replace("{{state}}", state), encoding="utf-8")
         return path
 
 
-def latent_explorer(model: VAE, codes: Tensor, labels: Tensor) -> LatentExplorer:
+def latent_explorer(
+    model: VAE, codes: Tensor, labels: Tensor, images: Tensor | None = None, alone: VAE | None = None
+) -> LatentExplorer:
     """Return the explorer of the plane of `model`: codes (N, 2), posterior means, coloured by labels (N,), int64.
 
     The decoder runs in the browser, from float16 weights; an even choice of 5,000 codes is drawn. Without anywidget
-    there are two sliders and the garment. Raises ValueError for a model, codes or labels that the page cannot show, and
-    when its garments would be more than one grey level off those of the model. Used in notebooks 04 and 05.
+    there are two sliders and the garment. With the images (N, 784) to which the codes belong there is a pen, whose
+    reader starts from an empty pad or from some 30 of them, chosen by the rule in choice.py: some seconds of work. Then
+    `alone`, a decoder that was trained without an encoder, may be offered beside that of `model`; `model` itself may
+    have None for an encoder. Raises ValueError for a model, codes, labels or images that the page cannot show, and when
+    its garments would be more than one grey level off those of the model, or its codes more than 0.01.
     """
     _check_codes(codes, labels)
-    kept = torch.linspace(0, len(codes) - 1, min(len(codes), SHOWN), dtype=torch.float64).long()
-    codes, labels = codes.detach().cpu()[kept], labels.cpu()[kept]
-    decoder = _page_decoder(model)
-    _check_garments(model, decoder, codes[:1000].clamp(-LATENT_LIMIT, LATENT_LIMIT))
-    explorer = LatentExplorer(
-        sizes=[2, *(layer.out_features for layer in decoder[::2])],
-        weights=_base64(torch.cat([weight.flatten() for weight in decoder.parameters()]).half()),
-        codes=_base64(codes.half()),
-        labels=_base64(labels.to(torch.uint8)),
-    )
-    explorer.still = _draw_still(model, codes, labels)
+    state = _state_of(model, codes, labels)
+    _check_garments(model, _page_decoder(model), codes[:1000].detach().cpu().clamp(-LATENT_LIMIT, LATENT_LIMIT))
+    if images is not None:
+        state |= _pen_state(model, codes, labels, images, alone)
+    elif alone is not None:
+        raise ValueError("images: expected those of the codes where `alone` is given, to find their places; got None")
+    explorer = LatentExplorer(**state)
+    explorer._model, explorer._labels = model, labels
+    explorer.still = _draw_still(model, codes[_kept(codes)].detach().cpu(), labels[_kept(codes)].cpu())
     if not anywidget:
-        _add_sliders(explorer, model)
+        _add_sliders(explorer)
     return explorer
+
+
+def _kept(codes: Tensor) -> Tensor:
+    return torch.linspace(0, len(codes) - 1, min(len(codes), SHOWN), dtype=torch.float64).long()
+
+
+def _state_of(model: VAE, codes: Tensor, labels: Tensor) -> dict:
+    decoder = _page_decoder(model)
+    return {
+        "labels": base64.b64encode(bytes(labels.cpu()[_kept(codes)].tolist())).decode(),
+        "sizes": [2, *(layer.out_features for layer in decoder[::2])],
+        "codes": _base64(codes.detach().cpu()[_kept(codes)].half()),
+        "weights": _base64(torch.cat([weight.flatten() for weight in decoder.parameters()]).half()),
+    }
+
+
+def _pen_state(model: VAE, codes: Tensor, labels: Tensor, images: Tensor, alone: VAE | None) -> dict:
+    check_images("images", images)
+    if len(images) != len(codes):
+        raise ValueError(f"images: expected one for each of {len(codes)} codes, received {len(images)}")
+    chosen = choose_images(model, images, labels)
+    state = {"pen": True, "images": _bytes64(images[list(chosen)]), "image_names": list(chosen.values())}
+    if model.encoder is not None:
+        state |= _encoder_state(model)
+        _check_encoder(model, images[:1000])
+    if alone is not None:
+        places = plane_peaks(alone, images[_kept(codes)])
+        _check_garments(alone, _page_decoder(alone), places[:1000].clamp(-LATENT_LIMIT, LATENT_LIMIT))
+        other = _state_of(alone, places, labels[_kept(codes)])
+        state |= {f"alone_{name}": other[name] for name in ("sizes", "weights", "codes")}
+    return state
+
+
+def _encoder_state(model: VAE) -> dict:
+    encoder = _page_layers(model.encoder, "encoder", 784, 4, "a mean and a log variance for each axis")
+    return {
+        "encoder_sizes": [784, *(layer.out_features for layer in encoder[::2])],
+        "encoder": _base64(torch.cat([weight.flatten() for weight in encoder.parameters()]).half()),
+    }
+
+
+@torch.no_grad()
+def _check_encoder(model: VAE, x: Tensor) -> None:
+    mean, h = _page_layers(model.encoder, "encoder", 784, 4, "")(x).chunk(2, dim=1)
+    mu, logvar = encode(model, x)
+    off = (mean - mu).abs().max().item(), (nn.functional.logsigmoid(h) - logvar).abs().max().item()
+    if not (off[0] <= 0.01 and off[1] <= 0.02):
+        raise ValueError(
+            "model: expected mu and logsigmoid(h), the two halves of encoder(x), in float16 to 0.01 and 0.02, received "
+            f"codes {off[0]:.3f} and log variances {off[1]:.3f} off; the page knows no other way from x to q(z|x)"
+        )
+
+
+def _bytes64(x: Tensor) -> str:
+    return base64.b64encode((255 * x.cpu()).round().byte().numpy().tobytes()).decode()
 
 
 def _check_codes(codes: Tensor, labels: Tensor) -> None:
@@ -122,19 +229,23 @@ def _check_codes(codes: Tensor, labels: Tensor) -> None:
 
 def _page_decoder(model: VAE) -> nn.Sequential:
     """Return a copy of the decoder as the page has it, its weights rounded to float16; ValueError when it cannot."""
-    layers = list(model.decoder) if isinstance(model.decoder, nn.Sequential) else [model.decoder]
+    return _page_layers(model.decoder, "decoder", 2, 784, "784 logits")
+
+
+def _page_layers(network: nn.Module, name: str, n_in: int, n_out: int, outputs: str) -> nn.Sequential:
+    layers = list(network) if isinstance(network, nn.Sequential) else [network]
     linear = [layer for layer in layers[::2] if type(layer) is nn.Linear and layer.bias is not None]
     known = len(layers) == 2 * len(linear) - 1 and all(type(layer) is nn.SiLU for layer in layers[1::2])
-    if not (known and linear[0].in_features == 2 and linear[-1].out_features == 784):
+    if not (known and linear[0].in_features == n_in and linear[-1].out_features == n_out):
         received = ", ".join(str(layer).partition("\n")[0] for layer in layers)
         raise ValueError(
-            "model: expected a decoder of Linear layers with SiLU between them, from 2 numbers to 784 logits, "
-            f"received {received}; helpers.VAE(latent_dim=2) has one"
+            f"model: expected {'an' if name[0] == 'e' else 'a'} {name} of Linear layers with SiLU between them, from "
+            f"{n_in} numbers to {outputs}, received {received}; helpers.VAE(latent_dim=2) has one"
         )
-    decoder = copy.deepcopy(model.decoder).cpu().half().float()
-    if not all(weight.isfinite().all() for weight in decoder.parameters()):
+    network = copy.deepcopy(network).cpu().half().float()
+    if not all(weight.isfinite().all() for weight in network.parameters()):
         raise ValueError("model: expected finite weights, received NaN, infinity or more than 65,504; train it again")
-    return decoder
+    return network
 
 
 @torch.no_grad()
@@ -163,7 +274,7 @@ def _draw_still(model: VAE, codes: Tensor, labels: Tensor) -> bytes:
     return png.getvalue()
 
 
-def _add_sliders(explorer: LatentExplorer, model: VAE) -> None:
+def _add_sliders(explorer: LatentExplorer) -> None:
     limits = {"min": -LATENT_LIMIT, "max": LATENT_LIMIT, "step": 0.01}
     sliders = [ipywidgets.FloatSlider(description=name, **limits) for name in ("z₁", "z₂")]
     garment = ipywidgets.Image(format="png", width=280, height=280)
@@ -171,7 +282,8 @@ def _add_sliders(explorer: LatentExplorer, model: VAE) -> None:
     def show(_):
         for slider, value in zip(sliders, explorer.z):
             slider.value = value
-        grey = (255 * (1 - decode(model, torch.tensor([explorer.z])))).round().byte().view(28, 28, 1).expand(-1, -1, 3)
+        garment_now = decode(explorer._model, torch.tensor([explorer.z]))
+        grey = (255 * (1 - garment_now)).round().byte().view(28, 28, 1).expand(-1, -1, 3)
         png = io.BytesIO()
         plt.imsave(png, grey.repeat_interleave(10, 0).repeat_interleave(10, 1).numpy())
         garment.value = png.getvalue()
@@ -183,4 +295,5 @@ def _add_sliders(explorer: LatentExplorer, model: VAE) -> None:
         slider.observe(move, "value")
     explorer.observe(show, "z")
     explorer.children = [ipywidgets.VBox(sliders), garment]
+    explorer._redraw = show
     show(None)

@@ -1,4 +1,5 @@
-// The latent explorer: a map of the latent plane, and a VAE's decoder that runs in the page.
+// The latent explorer: a map of the latent plane, a VAE's decoder that runs in the page, and a pen: what the reader
+// draws has its exact posterior p(z|x) on the map, because a plane has few enough points for Bayes' theorem as it is.
 // The notebook's widget (anywidget) calls render, the saved page calls mount. No imports, no requests, no kernel.
 
 const SMALL_STEP = 0.05; // of an arrow key
@@ -10,6 +11,28 @@ const NEIGHBOURS = 5; // that vote on the nearest class
 const SYNC_AFTER = 100; // milliseconds of rest before Python learns where the point is
 const SPEAK_AFTER = 400; // milliseconds of rest before a screen reader does
 
+const SIDE = 28; // pixels of an image
+const PIXELS = SIDE * SIDE;
+const HALF_WIDTH = 5; // of the square over which p(x|z) p(z) is summed, as in exact.py
+const ROOTS = 6; // patches of 4 x 4 cells on a side of the square; a cell is cut into a patch of 4 x 4 smaller ones
+const DEPTH = [24, 96, 384, 1536]; // cells on a side of the square, level by level
+const REACH = 10; // nats below the peak: cells of level 1 that may rise above that are cut when the pen rests
+const ROUGH = 0.3; // of a cell's roughness, the rise that it makes possible
+const NARROW_REACH = 8; // the same of level 2, which are cut only where the posterior is narrow
+const CURVED = 0.25; // nats that the joint falls off its chord within a cell: more, and its width is below the cell's
+const PATCHES = 1400; // kept in memory, 50 kB each
+const AT_ONCE = 8; // patches a message to the worker, about 30 ms of work
+const REST = 150; // milliseconds without a stroke before the islands are refined
+const PAINT_EVERY = 120; // milliseconds, as the grid becomes finer: the pen comes first
+const SHOWN_NATS = 10; // of the density's logarithm, from the peak down
+const SHADE = 768; // pixels on a side of the picture of the density
+const UNDO = 50; // strokes
+// Gauss and Hermite's rule with 8 nodes, for the mean under a Gaussian.
+const NODES = [-4.1445471861258945, -2.8024858612875416, -1.636519042435108, -0.5390798113513751, 0.5390798113513751,
+  1.636519042435108, 2.8024858612875416, 4.1445471861258945];
+const NODE_WEIGHTS = [0.00011261453837536762, 0.009635220120788256, 0.11723990766175904, 0.3730122576790773,
+  0.3730122576790773, 0.11723990766175904, 0.009635220120788256, 0.00011261453837536762];
+
 const BODY = `
 <style>
   :host { display: block; width: 100%; container-type: inline-size; contain: layout style; }
@@ -18,7 +41,7 @@ const BODY = `
     --paper: var(--jp-layout-color0, var(--vscode-editor-background, #fff));
     --accent: #1d63ad;
     display: grid; gap: 16px; max-width: 1080px; margin: auto; padding: 4px; box-sizing: border-box;
-    grid: "garment readout" "map map" "sliders sliders" "buttons buttons" / minmax(0, 44%) minmax(0, 1fr);
+    grid: "modes modes" "garment readout" "map map" "sliders sliders" "buttons buttons" / minmax(0, 44%) minmax(0, 1fr);
     color: var(--ink); font: 15px/1.4 system-ui, sans-serif; font-variant-numeric: tabular-nums;
     color-scheme: light; text-align: left;
   }
@@ -31,13 +54,39 @@ const BODY = `
   .explorer { --quiet: color-mix(in srgb, var(--ink) 75%, var(--paper));
               --line: color-mix(in srgb, var(--ink) 28%, var(--paper)); }
   *, ::before, ::after { box-sizing: border-box; }
+  [hidden] { display: none !important; }
   canvas { display: block; width: 100%; aspect-ratio: 1; border: 1px solid var(--line); border-radius: 10px; }
   .map { grid-area: map; color: var(--ink); background: var(--paper); touch-action: none; cursor: crosshair; }
-  .garment { grid-area: garment; image-rendering: pixelated; background: #fff; }
+  .map { accent-color: var(--accent); }
+  figure { margin: 0; }
+  .decoded { grid-area: garment; }
+  figcaption { color: var(--quiet); font-size: 13px; line-height: 1.25; margin-top: 4px; }
+  .garment, .at-code, .at-peak { image-rendering: pixelated; background: #fff; }
+  .modes { grid-area: modes; display: flex; flex-wrap: wrap; gap: 8px 16px; align-items: center; }
+  .modes label, .tools label { flex: 0 1 auto; }
+  .pad { grid-area: pad; image-rendering: pixelated; background: #fff; touch-action: none; cursor: crosshair; }
+  .tools { grid-area: tools; display: flex; flex-wrap: wrap; gap: 8px; align-items: center; }
+  .tools input { width: 110px; }
+  .code { grid-area: code; }
+  .peak { grid-area: peak; }
+  .bayes { grid-area: bayes; margin: 0; display: grid; grid: auto / 1fr 1fr; gap: 8px; align-content: start; }
+  .words { grid-area: words; margin: 0; max-width: 90ch; min-height: 5.6em; }
+  select {
+    font: inherit; color: inherit; background: var(--paper); border: 1px solid var(--quiet); border-radius: 8px;
+    min-height: 38px; padding: 0 8px; max-width: 100%; min-width: 0;
+  }
+  [aria-pressed="true"] { background: var(--ink); color: var(--paper); border-color: var(--ink); }
+  [aria-pressed="true"]:hover { background: var(--quiet); }
+  [data-mode="draw"] {
+    grid-template-areas: "modes modes modes" "pad pad pad" "tools tools tools" "map map map" "code peak garment"
+      "bayes bayes bayes" "words words words" "readout readout readout" "sliders sliders sliders";
+    grid-template-columns: repeat(3, minmax(0, 1fr));
+  }
   .readout { grid-area: readout; margin: 0; display: grid; gap: 8px; align-content: space-evenly; }
   dt { color: var(--quiet); font-size: 13px; }
   dd { margin: 0; font-weight: 600; min-height: 2.8em; }
   .position { min-height: 1.4em; white-space: nowrap; }
+  .bayes dd { min-height: 1.4em; }
   .sliders, .buttons { display: flex; flex-wrap: wrap; gap: 8px 16px; align-items: center; }
   .sliders { grid-area: sliders; }
   .buttons { grid-area: buttons; gap: 8px; }
@@ -56,7 +105,15 @@ const BODY = `
   .spoken { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
   @container (min-width: 600px) {
     .explorer { gap: 16px 24px; font-size: 16px;
-      grid: "map garment" "readout readout" "sliders sliders" "buttons buttons" / minmax(0, 1fr) minmax(0, 1fr); }
+      grid: "modes modes" "map garment" "readout readout" "sliders sliders" "buttons buttons" / minmax(0, 1fr)
+        minmax(0, 1fr); }
+    [data-mode="draw"] {
+      grid-template-areas: "modes modes modes modes modes modes" "map map map pad pad pad"
+        "tools tools tools tools tools tools" "bayes bayes bayes code peak garment"
+        "words words words words words words"
+        "readout readout readout readout readout readout" "sliders sliders sliders sliders sliders sliders";
+      grid-template-columns: repeat(6, minmax(0, 1fr));
+    }
     .readout { grid: auto / 9fr 11fr 50%; column-gap: 12px; }
     .readout > :last-child { padding-left: 12px; }
     .readout dd { min-height: 0; font-size: clamp(13px, 2.1cqw, 18px); white-space: nowrap; }
@@ -65,9 +122,47 @@ const BODY = `
   }
 </style>
 <div class="explorer" role="group" aria-label="Latent explorer">
+  <div class="modes" hidden>
+    <button type="button" class="to-drag" aria-pressed="true">Drag</button>
+    <button type="button" class="to-draw" aria-pressed="false">Draw</button>
+    <label class="which">Decoder <select class="decoder"></select></label>
+  </div>
   <canvas class="map" tabindex="0" role="application" aria-label="Map of the latent plane. Arrow keys move the point,
     with Shift in larger steps."></canvas>
-  <canvas class="garment" width="28" height="28" role="img" aria-label="Decoded garment"></canvas>
+  <canvas class="pad drawing" width="336" height="336" tabindex="0" role="application" hidden aria-label="Drawing pad
+    of 28 by 28 pixels. Arrow keys move the brush, space paints, Shift with an arrow paints along the way, B takes the
+    brush, E the eraser, U undoes."></canvas>
+  <div class="tools drawing" role="group" aria-label="Pen" hidden>
+    <label>Start from <select class="start"></select></label>
+    <button type="button" class="brush" aria-pressed="true">Brush</button>
+    <button type="button" class="eraser" aria-pressed="false">Eraser</button>
+    <label>Ink <input type="range" class="ink" min="5" max="100" step="5" value="80" aria-label="Ink, per cent"></label>
+    <label>Width <input type="range" class="width" min="1" max="7" value="3" aria-label="Width, pixels"></label>
+    <button type="button" class="undo">Undo</button>
+    <button type="button" class="clear">Clear</button>
+    <p class="hint legend"></p>
+  </div>
+  <dl class="bayes drawing" hidden>
+    <div><dt>log p(x)</dt><dd class="log-p"></dd></div>
+    <div><dt>Floor of −log p(x)</dt><dd class="floor"></dd></div>
+    <div><dt>ELBO</dt><dd class="elbo"></dd></div>
+    <div><dt>Gap, log p(x) − ELBO</dt><dd class="gap"></dd></div>
+    <div><dt>Encoder’s code μ</dt><dd class="mean"></dd></div>
+    <div><dt>Posterior’s peak</dt><dd class="top"></dd></div>
+  </dl>
+  <figure class="code drawing" hidden>
+    <canvas class="at-code" width="28" height="28" role="img" aria-label="Garment at the encoder’s code"></canvas>
+    <figcaption>at the encoder’s code</figcaption>
+  </figure>
+  <figure class="peak drawing" hidden>
+    <canvas class="at-peak" width="28" height="28" role="img" aria-label="Garment at the posterior’s peak"></canvas>
+    <figcaption>at the posterior’s peak</figcaption>
+  </figure>
+  <figure class="decoded">
+    <canvas class="garment" width="28" height="28" role="img" aria-label="Decoded garment"></canvas>
+    <figcaption class="drawing" hidden>at the cross</figcaption>
+  </figure>
+  <p class="words drawing" hidden></p>
   <dl class="readout">
     <div><dt>Point z</dt><dd class="position"></dd></div>
     <div><dt>Nearest class</dt><dd class="nearest"></dd></div>
@@ -104,14 +199,14 @@ function halves(base64) {
 }
 
 // Linear layers with SiLU between them, as torch keeps them: each weight (out, in) in rows, then its bias.
-function makeDecoder(sizes, weights) {
+function makeNetwork(sizes, weights) {
   let at = 0;
   const take = (count) => weights.subarray(at, (at += count));
   const layers = sizes.slice(1).map((n, i) => {
     return { weight: take(n * sizes[i]), bias: take(n), out: new Float32Array(n) };
   });
-  return (z) => {
-    let h = z;
+  return (input) => {
+    let h = input;
     for (const { weight, bias, out } of layers) {
       const n = h.length;
       for (let j = 0, k = 0; j < out.length; j++) {
@@ -122,19 +217,54 @@ function makeDecoder(sizes, weights) {
       if (out !== layers.at(-1).out) for (let j = 0; j < out.length; j++) out[j] /= 1 + Math.exp(-out[j]);
       h = out;
     }
-    return h; // logits
+    return h; // of a decoder, logits
   };
 }
 
+// q(z|x) of an image of bytes: its mean and the logarithms of its variances.
+function makeEncoder(sizes, weights) {
+  const network = makeNetwork(sizes, weights);
+  const logSigmoid = (h) => Math.min(h, 0) - Math.log1p(Math.exp(-Math.abs(h)));
+  return (image) => {
+    const out = network(Float32Array.from(image, (grey) => grey / 255));
+    return { mean: [out[0], out[1]], logvar: [logSigmoid(out[2]), logSigmoid(out[3])] };
+  };
+}
+
+function readDecoder(model, name, prefix = "") {
+  const sizes = model.get(`${prefix}sizes`);
+  const weights = halves(model.get(`${prefix}weights`));
+  const codes = halves(model.get(`${prefix}codes`));
+  const encoder = prefix ? "" : model.get("encoder");
+  const encode = encoder ? makeEncoder(model.get("encoder_sizes"), halves(encoder)) : null;
+  return { name, sizes, weights, codes, encode, decode: makeNetwork(sizes, weights) };
+}
+
 function readData(model) {
-  return {
+  const data = {
     limit: model.get("limit"),
     classes: model.get("classes"),
     colors: model.get("colors"),
-    codes: halves(model.get("codes")),
     labels: bytes(model.get("labels")),
-    decode: makeDecoder(model.get("sizes"), halves(model.get("weights"))),
+    images: bytes(model.get("images") ?? ""),
+    imageNames: model.get("image_names") ?? [],
+    penned: Boolean(model.get("pen")),
+    decoders: [],
+    use(index) {
+      Object.assign(data, data.decoders[index]); // codes, encode, decode, sizes and weights
+      data.medians = mediansOf(data);
+    },
+    read() {
+      data.labels = bytes(model.get("labels"));
+      const first = readDecoder(model, model.get("encoder") ? "of the VAE" : "trained without an encoder");
+      data.decoders = [first];
+      if (model.get("alone_weights"))
+        data.decoders.push(readDecoder(model, "trained without an encoder", "alone_"));
+      data.use(0);
+    },
   };
+  data.read();
+  return data;
 }
 
 // The cloud of codes.
@@ -253,9 +383,9 @@ function makeMap(canvas, limit, layers) {
 
 function lookAt(canvas, limit) {
   const size = canvas.clientWidth; // in CSS pixels
-  const { color, backgroundColor, borderTopColor, fontFamily } = getComputedStyle(canvas);
+  const { color, backgroundColor, borderTopColor, fontFamily, accentColor } = getComputedStyle(canvas);
   const place = ([x, y]) => [((x + limit) / (2 * limit)) * size, ((limit - y) / (2 * limit)) * size];
-  const look = { ink: color, paper: backgroundColor, line: borderTopColor, fontFamily };
+  const look = { ink: color, paper: backgroundColor, line: borderTopColor, accent: accentColor, fontFamily };
   return { size, scale: devicePixelRatio, limit, place, ...look };
 }
 
@@ -284,14 +414,17 @@ function still(...layers) {
   };
 }
 
-function mapLayers(data, state) {
-  const medians = mediansOf(data);
+function mapLayers(data, state, pen) {
+  const dragging = (layer) => (brush) => pen.active || layer(brush);
+  const drawing = (layer) => (brush) => pen.active && layer(brush);
   return [
     still(paintAxes, (brush) => paintCloud(brush, data), paintScale),
-    (brush) => paintWay(brush, state.a, state.b),
-    still((brush) => paintNames(brush, medians)),
-    (brush) => paintEnd(brush, "A", state.a),
-    (brush) => paintEnd(brush, "B", state.b),
+    dragging((brush) => paintWay(brush, state.a, state.b)),
+    drawing((brush) => paintDensity(brush, pen.shade)),
+    still((brush) => paintNames(brush, data.medians)),
+    dragging((brush) => paintEnd(brush, "A", state.a)),
+    dragging((brush) => paintEnd(brush, "B", state.b)),
+    drawing((brush) => paintBelief(brush, pen.found)),
     (brush) => paintCross(brush, state.z),
   ];
 }
@@ -393,6 +526,42 @@ function paintCross({ context, place, ink, paper }, point) {
   stroke(context, 2.5, ink);
 }
 
+// The posterior: its shade, where the light is, and what the encoder says.
+function paintDensity({ context, size, limit, paper, ink }, shade) {
+  context.globalAlpha = 0.5;
+  context.fillStyle = paper;
+  context.fillRect(0, 0, size, size); // the cloud steps back
+  context.globalAlpha = 1;
+  const margin = ((HALF_WIDTH - limit) / (2 * HALF_WIDTH)) * SHADE;
+  const side = SHADE - 2 * margin;
+  context.drawImage(shade.in(ink), margin, margin, side, side, 0, 0, size, size);
+}
+
+function paintBelief(brush, { code, peak, islands = [] }) {
+  const { context, size, limit, place, paper, accent } = brush;
+  if (code) {
+    const [x, y] = place(code.mean);
+    const [width, height] = code.logvar.map((v) => (Math.exp(v / 2) * 2 * size) / (2 * limit));
+    context.beginPath();
+    context.ellipse(x, y, width, height, 0, 0, 2 * Math.PI);
+    stroke(context, 5, paper);
+    stroke(context, 2.5, accent);
+  }
+  if (!peak) return;
+  const [x, y] = place(peak);
+  context.beginPath();
+  context.moveTo(x, y - 7);
+  for (const [dx, dy] of [[7, 0], [0, 7], [-7, 0], [0, -7]]) context.lineTo(x + dx, y + dy);
+  stroke(context, 4.5, paper);
+  stroke(context, 2, accent);
+  context.textBaseline = "middle";
+  const told = islands.length > 1 ? islands.filter(({ share }) => share >= 0.01) : [];
+  for (const { share, point } of told) {
+    const [left, middle] = place(point); // an island may be a pixel wide
+    write(brush, `${Math.round(100 * share)} %`, [left + 11, middle], "600 12px");
+  }
+}
+
 function stroke(context, width, color) {
   context.lineWidth = width;
   context.strokeStyle = color;
@@ -406,6 +575,412 @@ function write({ context, ink, paper, fontFamily }, text, [x, y], font) {
   context.strokeText(text, x, y); // a halo: readable on any cloud
   context.fillStyle = ink;
   context.fillText(text, x, y);
+}
+
+// Bayes' theorem on the plane, which needs log p(x|z) + log p(z) at many points:
+// x . logits(z) - sum softplus(logits(z)) + log p(z).
+
+// Decodes sixteen points at once, z1 and z2 in turn, in blocks of four by four: what is read once is used four times.
+// Returns the logits, pixel by pixel with sixteen numbers each, and minus the sums of their softplus. The worker has it
+// too, as text: it may know nothing outside.
+function makeBatch(sizes, weights) {
+  let at = 0;
+  const layers = sizes.slice(1).map((size, i) => {
+    const rows = 4 * Math.ceil(size / 4); // the last block may have rows of zeros
+    const layer = { inputs: sizes[i], rows, weight: new Float32Array(rows * sizes[i]), bias: new Float32Array(rows) };
+    layer.weight.set(weights.subarray(at, (at += size * sizes[i])));
+    layer.bias.set(weights.subarray(at, (at += size)));
+    return layer;
+  });
+  function block({ inputs: n, weight, bias }, h, out, j, c) {
+    const sums = [bias[j], bias[j + 1], bias[j + 2], bias[j + 3]];
+    let [s00, s10, s20, s30] = sums, [s01, s11, s21, s31] = sums;
+    let [s02, s12, s22, s32] = sums, [s03, s13, s23, s33] = sums;
+    let w0 = j * n, w1 = w0 + n, w2 = w1 + n, w3 = w2 + n;
+    for (let i = 0, k = c; i < n; i++, k += 16) {
+      const h0 = h[k], h1 = h[k + 1], h2 = h[k + 2], h3 = h[k + 3];
+      const a = weight[w0++], b = weight[w1++], d = weight[w2++], e = weight[w3++];
+      s00 += a * h0; s01 += a * h1; s02 += a * h2; s03 += a * h3;
+      s10 += b * h0; s11 += b * h1; s12 += b * h2; s13 += b * h3;
+      s20 += d * h0; s21 += d * h1; s22 += d * h2; s23 += d * h3;
+      s30 += e * h0; s31 += e * h1; s32 += e * h2; s33 += e * h3;
+    }
+    const o = 16 * j + c;
+    out[o] = s00; out[o + 1] = s01; out[o + 2] = s02; out[o + 3] = s03;
+    out[o + 16] = s10; out[o + 17] = s11; out[o + 18] = s12; out[o + 19] = s13;
+    out[o + 32] = s20; out[o + 33] = s21; out[o + 34] = s22; out[o + 35] = s23;
+    out[o + 48] = s30; out[o + 49] = s31; out[o + 50] = s32; out[o + 51] = s33;
+  }
+  return (points) => {
+    let h = new Float32Array(32);
+    for (let i = 0; i < 16; i++) [h[i], h[16 + i]] = [points[2 * i], points[2 * i + 1]];
+    for (const layer of layers) {
+      const out = new Float32Array(16 * layer.rows);
+      for (let c = 0; c < 16; c += 4) for (let j = 0; j < layer.rows; j += 4) block(layer, h, out, j, c);
+      if (layer !== layers.at(-1)) for (let i = 0; i < out.length; i++) out[i] /= 1 + Math.exp(-out[i]);
+      h = out;
+    }
+    const offset = new Float64Array(16);
+    for (let i = 0; i < h.length; i++) offset[i & 15] -= Math.max(h[i], 0) + Math.log1p(Math.exp(-Math.abs(h[i])));
+    return { logits: h, offset };
+  };
+}
+
+// The whole life of the worker, which is made from text as well.
+function serve() {
+  let batch;
+  onmessage = ({ data: { sizes, weights, points } }) => {
+    if (!points) return (batch = makeBatch(sizes, weights));
+    const decoded = points.map(batch);
+    postMessage(decoded, decoded.map(({ logits }) => logits.buffer));
+  };
+}
+
+// Decodes lists of sixteen points, one request at a time, in a worker or, where there may be none, here between frames.
+function makeService(sizes, weights) {
+  let [worker, batch, asked, answer, address] = [];
+  const reply = (decoded) => {
+    const then = answer;
+    answer = undefined;
+    then(decoded);
+  };
+  const decodeHere = () => {
+    worker = undefined;
+    batch ??= makeBatch(sizes, weights);
+    setTimeout(() => answer && reply(asked.map(batch)));
+  };
+  try {
+    address = URL.createObjectURL(new Blob([`${makeBatch}\n(${serve})();`], { type: "text/javascript" }));
+    worker = new Worker(address);
+    worker.onmessage = ({ data }) => answer && reply(data);
+    worker.onerror = decodeHere;
+    worker.postMessage({ sizes, weights });
+  } catch {
+    worker = undefined; // a page may forbid them
+  }
+  return {
+    free: () => !answer,
+    size: () => (worker ? AT_ONCE : 1),
+    ask(points, then) {
+      [asked, answer] = [points, then];
+      if (worker) worker.postMessage({ points });
+      else decodeHere();
+    },
+    release() {
+      answer = undefined;
+      worker?.terminate();
+      URL.revokeObjectURL(address);
+    },
+  };
+}
+
+// The plane is cut into cells, a patch has 4 x 4 of them, and a cell may be cut into a patch of its own.
+const cellOf = ({ x, y, side }, k) => [x + ((k & 3) - 1.5) * side, y + ((k >> 2) - 1.5) * side];
+
+function pointsOf(patch) {
+  return Float32Array.from({ length: 32 }, (_, i) => cellOf(patch, i >> 1)[i & 1]);
+}
+
+const sideAt = (level) => (2 * HALF_WIDTH) / DEPTH[level]; // of a cell
+
+function rootPlaces() {
+  const side = 4 * sideAt(0);
+  return Array.from({ length: ROOTS ** 2 }, (_, i) => {
+    const [x, y] = [i % ROOTS, Math.floor(i / ROOTS)].map((n) => (n + 0.5) * side - HALF_WIDTH);
+    return { x, y, side: sideAt(0), level: 0 };
+  });
+}
+
+function makePatch(place, { logits, offset }, image) {
+  const joint = offset.map((value, k) => {
+    const [x, y] = cellOf(place, k);
+    return value - (x * x + y * y) / 2 - Math.log(2 * Math.PI);
+  });
+  const patch = { ...place, logits, joint, cells: new Array(16).fill(null) };
+  shift(patch, changesBetween(new Uint8Array(PIXELS), image));
+  return patch;
+}
+
+// Pairs of a pixel and how much darker it is.
+function changesBetween(before, after) {
+  const changes = [];
+  for (let i = 0; i < PIXELS; i++) if (after[i] !== before[i]) changes.push([i, (after[i] - before[i]) / 255]);
+  return changes;
+}
+
+// The image changes at some pixels, and log p(x, z) with it, by as much of each pixel's logit.
+function shift({ logits, joint }, changes) {
+  for (const [pixel, by] of changes) for (let k = 0, i = 16 * pixel; k < 16; k++) joint[k] += by * logits[i++];
+}
+
+function everyPatch(patches, visit) {
+  for (const patch of patches) {
+    visit(patch);
+    for (const cell of patch.cells) if (cell) everyPatch([cell], visit);
+  }
+}
+
+function everyLeaf(patches, visit) {
+  everyPatch(patches, (patch) => {
+    for (let k = 0; k < 16; k++) if (!patch.cells[k]) visit(patch, k);
+  });
+}
+
+// log p(x) in nats, and where log p(x, z) is largest.
+function weigh(roots) {
+  let top = -Infinity;
+  let peak = null;
+  everyLeaf(roots, (patch, k) => {
+    if (patch.joint[k] > top) [top, peak] = [patch.joint[k], { patch, k }];
+  });
+  let mass = 0;
+  everyLeaf(roots, ({ joint, side }, k) => (mass += Math.exp(joint[k] - top) * side * side));
+  return { top, mass, peak: cellOf(peak.patch, peak.k), logP: top + Math.log(mass) };
+}
+
+function isNarrow({ joint }) {
+  for (let k = 0; k < 16; k++) {
+    if ((k & 3) < 2 && joint[k + 1] - (joint[k] + joint[k + 2]) / 2 > CURVED) return true;
+    if (k < 8 && joint[k + 4] - (joint[k] + joint[k + 8]) / 2 > CURVED) return true;
+  }
+  return false;
+}
+
+// How far the decoder's images differ from a cell to the ones beside it, in nats: (p - p') . (logits - logits'). For
+// cells of side h that is about h^2 / sigma^2, where sigma is the width of a posterior there.
+function roughnessOf({ logits }) {
+  const rough = new Float64Array(16);
+  const compare = (a, b, distances) => {
+    rough[a] = Math.max(rough[a], distances[a]);
+    rough[b] = Math.max(rough[b], distances[a]);
+  };
+  for (const step of [1, 4]) {
+    const distances = new Float64Array(16);
+    const p = new Float64Array(16);
+    for (let i = 0; i < logits.length; i += 16) {
+      for (let k = 0; k < 16; k++) p[k] = 1 / (1 + Math.exp(-logits[i + k]));
+      for (let k = 0; k + step < 16; k++) distances[k] += (p[k + step] - p[k]) * (logits[i + k + step] - logits[i + k]);
+    }
+    for (let k = 0; k + step < 16; k++) if (step === 4 || (k & 3) < 3) compare(k, k + step, distances);
+  }
+  return rough;
+}
+
+// What log p(x, z) may reach within a cell. The middle of a narrow island's cell may be far down its side: the steps to
+// the cells beside it say how steep that is, the roughness how soon it bends.
+function hopeOf(patch, k) {
+  const { joint, level } = patch;
+  if (level === 0) return joint[k];
+  const step = (a, b) => Math.abs(joint[a] - joint[b]) / 2;
+  const [column, row] = [k & 3, k >> 2];
+  const across = Math.max(column ? step(k, k - 1) : 0, column < 3 ? step(k, k + 1) : 0);
+  const along = Math.max(row ? step(k, k - 4) : 0, row < 3 ? step(k, k + 4) : 0);
+  if (level === 1) patch.rough ??= roughnessOf(patch);
+  return joint[k] + across + along + (level === 1 ? ROUGH * patch.rough[k] : 0);
+}
+
+// What to cut next, the most probable cell first. All cells of level 0 are cut in the end.
+function cellsToCut(roots, resting) {
+  const found = [];
+  const { top } = weigh(roots);
+  const reach = [Infinity, ...(resting ? [REACH, NARROW_REACH] : [])];
+  everyLeaf(roots, (patch, k) => {
+    const { level } = patch;
+    if (!(level in reach) || (level === 2 && !isNarrow(patch))) return;
+    const hope = hopeOf(patch, k);
+    if (top - hope >= reach[level]) return;
+    const [x, y] = cellOf(patch, k);
+    found.push({ x, y, side: sideAt(level + 1), level: level + 1, parent: patch, k, hope });
+  });
+  return found.sort((a, b) => b.hope - a.hope);
+}
+
+// Forgets what was cut for other images and counts what is left: the fine patches that hold nothing of this one.
+function prune(roots) {
+  const least = weigh(roots).top - REACH;
+  everyPatch(roots, (patch) => {
+    if (patch.level === 0) return;
+    patch.cells.forEach((cell, k) => {
+      const low = cell && cell.joint.every((value) => value < least);
+      if (low && !cell.cells.some(Boolean) && hopeOf(patch, k) < least) patch.cells[k] = null;
+    });
+  });
+  let left = 0;
+  everyPatch(roots, () => left++);
+  return left;
+}
+
+// What is known of z for one image and one decoder, ever finer. `changed` is called when more is known.
+function makeBelief({ sizes, weights }, changed) {
+  const service = makeService(sizes, weights);
+  const seen = new Uint8Array(PIXELS);
+  const roots = [];
+  let [count, told, resting, question] = [0, 0, false, null];
+
+  function grow(place, decoded) {
+    const patch = makePatch(place, decoded, seen);
+    if (place.parent) place.parent.cells[place.k] = patch;
+    else roots.push(patch);
+    count++;
+  }
+
+  function work() {
+    if (!service.free()) return;
+    if (question) {
+      const { points, then } = question;
+      question = null;
+      return service.ask(points, (decoded) => (then(decoded), work()));
+    }
+    const next = roots.length < ROOTS ** 2 ? rootPlaces().slice(roots.length) : cellsToCut(roots, resting);
+    const places = next.slice(0, service.size());
+    if (places.length)
+      service.ask(places.map(pointsOf), (decoded) => {
+        places.forEach((place, i) => grow(place, decoded[i]));
+        belief.version++;
+        work();
+        if (count > ROOTS ** 2 && !service.free() && performance.now() - told < PAINT_EVERY) return;
+        told = performance.now();
+        changed();
+      });
+  }
+
+  const belief = {
+    roots,
+    version: 0,
+    ready: () => roots.length === ROOTS ** 2,
+    settled: () => belief.ready() && resting && service.free(),
+    see(image) {
+      const changes = changesBetween(seen, image);
+      if (!changes.length) return;
+      seen.set(image);
+      everyPatch(roots, (patch) => shift(patch, changes));
+      if (count > PATCHES && belief.ready()) count = prune(roots);
+      belief.version++;
+    },
+    rest(now) {
+      resting = now;
+      work();
+    },
+    ask(points, then) {
+      question = { points, then };
+      work();
+    },
+    release: service.release,
+  };
+  work();
+  return belief;
+}
+
+// The ELBO of one image, in nats, with the mean under q(z|x) by quadrature, as in exact.py.
+function quadraturePoints({ mean, logvar }) {
+  const all = NODES.flatMap((v) => NODES.flatMap((u) => [u, v])).map(
+    (node, i) => mean[i & 1] + Math.exp(logvar[i & 1] / 2) * node,
+  );
+  return [0, 32, 64, 96].map((start) => Float32Array.from(all.slice(start, start + 32)));
+}
+
+function elboOf(image, { mean, logvar }, decoded) {
+  let sum = 0;
+  decoded.forEach(({ logits, offset }, part) => {
+    for (let k = 0; k < 16; k++) {
+      let log = offset[k];
+      for (let i = 0; i < PIXELS; i++) if (image[i]) log += (image[i] / 255) * logits[16 * i + k];
+      const node = 16 * part + k;
+      sum += NODE_WEIGHTS[node & 7] * NODE_WEIGHTS[node >> 3] * log;
+    }
+  });
+  return sum - 0.5 * [0, 1].reduce((kl, i) => kl + mean[i] ** 2 + Math.exp(logvar[i]) - 1 - logvar[i], 0);
+}
+
+// No model of independent pixels can have -log p(x) below the entropy of the image's own pixels, in nats.
+function floorOf(image) {
+  const part = (p) => (p > 0 ? -p * Math.log(p) : 0);
+  return image.reduce((sum, grey) => sum + part(grey / 255) + part(1 - grey / 255), 0);
+}
+
+// The smallest set of cells of level 1 with 99 % of the posterior, in parts that hang together, the heaviest first.
+function islandsOf(roots, { top, mass }) {
+  const n = DEPTH[1];
+  const share = new Float64Array(n * n);
+  everyLeaf(roots, (patch, k) => {
+    const [column, row] = cellOf(patch, k).map((v) => Math.floor(((v + HALF_WIDTH) / (2 * HALF_WIDTH)) * n));
+    share[row * n + column] += (Math.exp(patch.joint[k] - top) * patch.side ** 2) / mass;
+  });
+  const order = [...share.keys()].filter((i) => share[i] > 1e-6).sort((a, b) => share[b] - share[a]);
+  let held = 0;
+  const left = new Set(order.filter((i) => (held += share[i]) - share[i] < 0.99));
+  const islands = [];
+  for (const start of left) {
+    const island = { share: 0, point: [0, 0] };
+    const open = [start];
+    left.delete(start);
+    for (const i of open) {
+      const [column, row] = [i % n, Math.floor(i / n)];
+      island.share += share[i];
+      [column, row].forEach((v, axis) => (island.point[axis] += share[i] * ((v + 0.5) * sideAt(1) - HALF_WIDTH)));
+      for (const next of [-n - 1, -n, -n + 1, -1, 1, n - 1, n, n + 1].map((step) => i + step))
+        if (left.delete(next)) open.push(next);
+    }
+    islands.push({ share: island.share, point: island.point.map((v) => v / island.share) });
+  }
+  return islands.sort((a, b) => b.share - a.share);
+}
+
+function shareInEllipse(roots, { top, mass }, { mean, logvar }) {
+  let sum = 0;
+  everyLeaf(roots, (patch, k) => {
+    const far = cellOf(patch, k).reduce((d, v, axis) => d + (v - mean[axis]) ** 2 / Math.exp(logvar[axis]), 0);
+    if (far <= 4) sum += Math.exp(patch.joint[k] - top) * patch.side ** 2;
+  });
+  return sum / mass;
+}
+
+function shareAtBorder(roots, { top, mass }) {
+  let sum = 0;
+  everyLeaf(roots, (patch, k) => {
+    if (cellOf(patch, k).some((v) => Math.abs(v) > HALF_WIDTH - sideAt(1)))
+      sum += Math.exp(patch.joint[k] - top) * patch.side ** 2;
+  });
+  return sum / mass;
+}
+
+// The density as a picture: each cell darker by the logarithm of its density, SHOWN_NATS below the peak invisible.
+function makeShade() {
+  const canvas = document.createElement("canvas");
+  canvas.width = canvas.height = SHADE;
+  const context = canvas.getContext("2d");
+  const picture = new ImageData(SHADE, SHADE);
+  const pixels = new Uint32Array(picture.data.buffer);
+  let inked = null;
+  return {
+    paint(roots, top) {
+      pixels.fill(0);
+      everyPatch(roots, (patch) => {
+        if (patch.level > 2) return; // smaller than a pixel
+        const side = SHADE / DEPTH[patch.level];
+        for (let k = 0; k < 16; k++) {
+          const level = 1 - (top - patch.joint[k]) / SHOWN_NATS;
+          if (!(level > 0) || (patch.cells[k] && patch.level < 2)) continue;
+          const [x, y] = cellOf(patch, k);
+          const column = Math.round(((x + HALF_WIDTH) / (2 * HALF_WIDTH)) * SHADE - side / 2);
+          const row = Math.round(((HALF_WIDTH - y) / (2 * HALF_WIDTH)) * SHADE - side / 2);
+          const ink = Math.round(255 * level) * 2 ** 24; // alpha alone
+          for (let r = row; r < row + side; r++) pixels.fill(ink, r * SHADE + column, r * SHADE + column + side);
+        }
+      });
+      inked = null;
+    },
+    in(ink) {
+      if (inked === ink) return canvas;
+      context.putImageData(picture, 0, 0);
+      context.globalCompositeOperation = "source-in";
+      context.fillStyle = ink;
+      context.fillRect(0, 0, SHADE, SHADE);
+      context.globalCompositeOperation = "source-over";
+      inked = ink;
+      return canvas;
+    },
+  };
 }
 
 // The garment, and the point in words.
@@ -439,6 +1014,379 @@ function makeReadout($, garment, state) {
     },
     release: () => clearTimeout(speaking),
   };
+}
+
+// The pen.
+
+// The pixels whose middles a brush covers, and the one below its middle; x and y in pixels.
+function footprint([x, y], width) {
+  const covered = [];
+  const radius = width / 2;
+  const from = (v) => Math.max(0, Math.floor(v - radius));
+  const to = (v) => Math.min(SIDE - 1, Math.floor(v + radius));
+  for (let row = from(y); row <= to(y); row++)
+    for (let column = from(x); column <= to(x); column++) {
+      const below = column === Math.floor(x) && row === Math.floor(y);
+      if (below || (column + 0.5 - x) ** 2 + (row + 0.5 - y) ** 2 <= radius ** 2) covered.push(row * SIDE + column);
+    }
+  return covered;
+}
+
+// The image that is drawn: bytes, 0 for white paper, 255 for ink. `changed` is called after each stroke's every part.
+function makePad(canvas, tool, changed) {
+  const small = document.createElement("canvas");
+  small.width = small.height = SIDE;
+  const picture = small.getContext("2d").createImageData(SIDE, SIDE);
+  const scale = canvas.width / SIDE;
+  const past = [];
+  const pad = {
+    canvas,
+    image: new Uint8Array(PIXELS),
+    cursor: [SIDE / 2, SIDE / 2],
+    begin() {
+      past.push(pad.image.slice());
+      if (past.length > UNDO) past.shift();
+    },
+    stroke([x0, y0], [x1, y1], erase = tool.erase) {
+      const steps = Math.max(1, Math.ceil(2 * Math.hypot(x1 - x0, y1 - y0)));
+      for (let step = 0; step <= steps; step++) {
+        const point = [x0 + ((x1 - x0) * step) / steps, y0 + ((y1 - y0) * step) / steps];
+        for (const pixel of footprint(point, tool.width)) pad.image[pixel] = erase ? 0 : tool.grey;
+      }
+      changed();
+    },
+    load(image) {
+      if (image.every((grey, i) => grey === pad.image[i])) return;
+      pad.begin();
+      pad.image.set(image);
+      changed();
+    },
+    undo() {
+      if (!past.length) return;
+      pad.image.set(past.pop());
+      changed();
+    },
+    paint(showsCursor) {
+      pad.image.forEach((grey, i) => picture.data.set([255 - grey, 255 - grey, 255 - grey, 255], 4 * i));
+      small.getContext("2d").putImageData(picture, 0, 0);
+      const context = canvas.getContext("2d");
+      context.imageSmoothingEnabled = false;
+      context.drawImage(small, 0, 0, canvas.width, canvas.height);
+      if (!showsCursor) return;
+      const corner = pad.cursor.map((v) => Math.floor(v) * scale);
+      context.strokeStyle = "#fff";
+      context.lineWidth = 5;
+      context.strokeRect(...corner, scale, scale);
+      context.strokeStyle = "#1d63ad";
+      context.lineWidth = 2.5;
+      context.strokeRect(...corner, scale, scale);
+    },
+    pointAt({ clientX, clientY }) {
+      const box = canvas.getBoundingClientRect();
+      return [((clientX - box.left - 1) / (box.width - 2)) * SIDE, ((clientY - box.top - 1) / (box.height - 2)) * SIDE];
+    },
+  };
+  return pad;
+}
+
+function listenToPad(on, pad) {
+  const { canvas } = pad;
+  let last = null;
+  on(canvas, "pointerdown", (event) => {
+    const eraser = event.button === 5; // of a stylus
+    if (!event.isPrimary || (event.button && !eraser)) return;
+    canvas.setPointerCapture(event.pointerId);
+    last = { point: pad.pointAt(event), erase: eraser || undefined };
+    pad.cursor = last.point.map((v) => Math.max(0, Math.min(SIDE - 0.5, v)));
+    pad.begin();
+    pad.stroke(last.point, last.point, last.erase);
+  });
+  on(canvas, "pointermove", (event) => {
+    if (!last || !canvas.hasPointerCapture(event.pointerId)) return;
+    const point = pad.pointAt(event);
+    pad.stroke(last.point, point, last.erase);
+    last.point = point;
+  });
+  on(canvas, "lostpointercapture", () => (last = null));
+}
+
+function listenToPadKeys(on, pad, tools, moved) {
+  on(pad.canvas, "keydown", (event) => {
+    const key = event.key.toLowerCase();
+    const undoing = key === "u" || (key === "z" && (event.ctrlKey || event.metaKey));
+    if (isCommand(event) && !undoing) return;
+    const direction = ARROWS[event.key];
+    const middle = pad.cursor.map((v) => Math.floor(v) + 0.5);
+    if (direction) {
+      const next = [middle[0] + direction[0], middle[1] - direction[1]];
+      pad.cursor = next.map((v) => Math.max(0.5, Math.min(SIDE - 0.5, v)));
+      if (event.shiftKey) {
+        pad.begin();
+        pad.stroke(middle, pad.cursor);
+      }
+      moved();
+    } else if (key === " " || key === "enter") {
+      pad.begin();
+      pad.stroke(middle, middle);
+    } else if (undoing) pad.undo();
+    else if (key === "b" || key === "e") tools.take(key === "e");
+    else return;
+    event.preventDefault();
+    event.stopPropagation(); // of the notebook's shortcuts, Ctrl+Z among them
+  });
+}
+
+function sayCursor({ image, cursor }) {
+  const [column, row] = cursor.map(Math.floor);
+  return `Row ${row + 1}, column ${column + 1}, ink ${Math.round(image[row * SIDE + column] / 2.55)} %.`;
+}
+
+// Brush, eraser, ink and width.
+function makeTools($, on) {
+  const tool = { erase: false, grey: 204, width: 3 };
+  const tools = {
+    tool,
+    take(erase) {
+      tool.erase = erase;
+      $(".brush").ariaPressed = String(!erase);
+      $(".eraser").ariaPressed = String(erase);
+    },
+  };
+  on($(".brush"), "click", () => tools.take(false));
+  on($(".eraser"), "click", () => tools.take(true));
+  on($(".ink"), "input", () => (tool.grey = Math.round(2.55 * $(".ink").value)));
+  on($(".width"), "input", () => (tool.width = +$(".width").value));
+  return tools;
+}
+
+// Images to start from, in the groups that Python named: "Typical: Sneaker, test image 4,021".
+function makeStarts(select, on, { images, imageNames }, pad) {
+  select.append(new Option("an empty pad", ""));
+  const groups = new Map();
+  imageNames.forEach((name, i) => {
+    const [group, text] = name.includes(": ") ? name.split(": ") : ["Images", name];
+    if (!groups.has(group)) {
+      groups.set(group, document.createElement("optgroup"));
+      groups.get(group).label = group;
+      select.append(groups.get(group));
+    }
+    groups.get(group).append(new Option(text, i));
+  });
+  on(select, "change", () => {
+    const start = select.value === "" ? -1 : +select.value * PIXELS;
+    pad.load(start < 0 ? new Uint8Array(PIXELS) : images.slice(start, start + PIXELS));
+  });
+}
+
+// What is found, in words.
+
+const signed = (value, digits = 2) => value.toFixed(digits).replace("-", "−");
+const pair = (point) => `(${point.map((value) => signed(value)).join(", ")})`;
+const nats = (value) => `${signed(value)} nats`;
+
+function sayIslands(islands, data) {
+  const where = ({ point }) => `around ${pair(point)}, where the nearest codes are ${nearest(point, data)}`;
+  const told = islands.filter(({ share }) => share >= 0.01).slice(0, 3);
+  if (told.length === 1) return `The posterior is one island ${where(told[0])}.`;
+  const parts = told.map((island) => `${Math.round(100 * island.share)} % ${where(island)}`);
+  return `The posterior has ${islands.length} islands: ${parts.join("; ")}.`;
+}
+
+function sayEncoder({ code, elbo, gap, covered }) {
+  if (!code) return "This decoder has no encoder: no ellipse, no ELBO, no gap. Its posterior is computed, not guessed.";
+  const widths = code.logvar.map((v) => Math.exp(v / 2).toFixed(3)).join(" and ");
+  return (
+    `The encoder says ${pair(code.mean)} with standard deviations ${widths}: its ellipse holds ` +
+    `${Math.round(100 * covered)} % of the posterior, of 86 % if q were exact. ELBO ${nats(elbo)}, gap ${nats(gap)}.`
+  );
+}
+
+function sayBelief(found, data) {
+  const { roots, weight, image, islands } = found;
+  const empty = image.every((grey) => !grey) ? "The pad is empty, a white image. " : "";
+  const covered = found.code && shareInEllipse(roots, weight, found.code);
+  const border = shareAtBorder(roots, weight);
+  const outside = `${Math.round(100 * border)} % of it lies at the border of the square, so log p(x) is too low. `;
+  return (
+    `${empty}log p(x) ${nats(weight.logP)}, the image’s floor ${nats(floorOf(image))}. ` +
+    `${sayIslands(islands, data)} ${border > 0.05 ? outside : ""}${sayEncoder({ ...found, covered })}`
+  );
+}
+
+// The ELBO takes 64 points to decode: it comes a little later, for the last image that was asked about.
+function makeElbo(changed) {
+  let asking = false;
+  let answer = null;
+  return {
+    of(belief, { image, code, weight }) {
+      const mine = answer?.belief === belief;
+      const current = mine && answer.image.every((grey, i) => grey === image[i]);
+      if (!current && !asking) {
+        asking = true;
+        const asked = { belief, image: image.slice(), logP: weight.logP };
+        belief.ask(quadraturePoints(code), (decoded) => {
+          asking = false;
+          answer = { ...asked, elbo: elboOf(asked.image, code, decoded) };
+          changed();
+        });
+      }
+      if (!mine) return { current };
+      return { current, elbo: answer.elbo, gap: (current ? weight.logP : answer.logP) - answer.elbo };
+    },
+    last: () => answer,
+    forget: () => ([asking, answer] = [false, null]),
+  };
+}
+
+function showFound($, pictures, data, { weight, code, peak, elbo, gap, image }) {
+  const guess = (value) => (code ? (value === undefined ? "…" : nats(value)) : "none without an encoder");
+  const texts = { "log-p": nats(weight.logP), floor: nats(floorOf(image)), top: pair(peak) };
+  Object.assign(texts, { mean: code ? pair(code.mean) : "no encoder", elbo: guess(elbo), gap: guess(gap) });
+  for (const [name, text] of Object.entries(texts)) $(`.${name}`).textContent = text;
+  if (code) pictures[0].paint(data.decode(code.mean));
+  pictures[1].paint(data.decode(peak));
+  $(".code").hidden = !code;
+}
+
+// The posterior of what is on the pad, and what is shown of it.
+function makeInference($, data, pad, changed) {
+  const beliefs = new Map(); // one of each decoder that was used
+  const shade = makeShade();
+  const pictures = [".at-code", ".at-peak"].map((name) => makeGarment($(name)));
+  const elbo = makeElbo(changed);
+  let [painted, found] = ["", {}];
+
+  function belief() {
+    if (!beliefs.has(data.decode)) beliefs.set(data.decode, makeBelief(data, changed));
+    return beliefs.get(data.decode);
+  }
+
+  return {
+    shade,
+    get found() {
+      return found;
+    },
+    rest: (now) => belief().rest(now),
+    settled: () => belief().settled() && Boolean(found.current),
+    update() {
+      const image = pad.image;
+      belief().see(image);
+      if (!belief().ready()) return;
+      const { roots, version } = belief();
+      const answer = elbo.last();
+      if (painted.roots === roots && painted.version === version && painted.answer === answer) return;
+      painted = { roots, version, answer };
+      const weight = weigh(roots);
+      const code = data.encode?.(image);
+      found = { roots, weight, image, code, peak: weight.peak, current: true };
+      if (code) Object.assign(found, elbo.of(belief(), found));
+      shade.paint(roots, weight.top);
+      showFound($, pictures, data, found);
+    },
+    forget() {
+      beliefs.forEach((old) => old.release());
+      beliefs.clear();
+      elbo.forget();
+      [painted, found] = ["", {}];
+    },
+  };
+}
+
+// What was found, in words and for Python, once it changes no more.
+function makeVoice($, model, data, inference) {
+  let speaking = 0;
+  function tell(found) {
+    const { weight, code, elbo, peak, image, islands } = found;
+    const told = { log_p: weight.logP, floor: floorOf(image), peak, ...code, ...(code && { elbo }) };
+    told.islands = islands.map(({ share, point }) => [share, ...point]);
+    $(".explorer").dataset.found = JSON.stringify(told);
+    model.set("found", told);
+    model.set("drawing", btoa(String.fromCharCode(...image)));
+    model.save_changes();
+  }
+  const say = (text) => {
+    clearTimeout(speaking);
+    speaking = setTimeout(() => ($(".spoken").textContent = text), SPEAK_AFTER);
+  };
+  return {
+    say,
+    speak() {
+      if (!inference.settled()) return;
+      const { found } = inference;
+      if (!found.islands) {
+        found.islands = islandsOf(found.roots, found.weight);
+        $(".words").textContent = sayBelief(found, data);
+        tell(found);
+        say($(".words").textContent);
+      }
+      $(".explorer").dataset.settled = true;
+    },
+    hush() {
+      $(".explorer").dataset.settled = false;
+      clearTimeout(speaking);
+    },
+  };
+}
+
+// The second mode: a pad, its posterior, and both in words when the pen rests.
+function makePen($, on, model, data, frame) {
+  let [resting, active] = [0, false];
+  const tools = makeTools($, on);
+  const pad = makePad($(".pad"), tools.tool, changed);
+  const inference = makeInference($, data, pad, frame.ask);
+  const voice = makeVoice($, model, data, inference);
+
+  function changed() {
+    voice.hush();
+    inference.rest(false);
+    clearTimeout(resting);
+    resting = setTimeout(() => {
+      inference.rest(true);
+      frame.ask();
+    }, REST);
+    frame.ask();
+  }
+
+  const pen = {
+    shade: inference.shade,
+    warm: () => inference.rest(false),
+    get active() {
+      return active;
+    },
+    get found() {
+      return inference.found;
+    },
+    show(now) {
+      active = now;
+      if (active) changed();
+    },
+    draw() {
+      if (!active) return;
+      pad.paint($(".explorer").getRootNode().activeElement === pad.canvas);
+      inference.update();
+      voice.speak();
+    },
+    learn() {
+      inference.forget();
+      if (active) changed();
+    },
+    take() {
+      const drawing = bytes(model.get("drawing") ?? "");
+      if (drawing.length === PIXELS) pad.load(drawing);
+    },
+    release() {
+      clearTimeout(resting);
+      voice.hush();
+      inference.forget();
+    },
+  };
+  makeStarts($(".start"), on, data, pad);
+  listenToPad(on, pad);
+  listenToPadKeys(on, pad, tools, () => voice.say(sayCursor(pad)));
+  for (const name of ["focus", "blur", "keydown"]) on(pad.canvas, name, frame.ask);
+  on($(".undo"), "click", pad.undo);
+  on($(".clear"), "click", () => pad.load(new Uint8Array(PIXELS)));
+  return pen;
 }
 
 // Moving.
@@ -544,6 +1492,80 @@ function makeHost(el) {
   return host;
 }
 
+// Which mode, and whose decoder.
+function makeModes($, root, on, data, pen, walker, refresh) {
+  const explain = () =>
+    ($(".legend").textContent =
+      "Shade: the logarithm of p(z|x), down to 10 nats below its peak, the diamond. " +
+      (data.encode ? "Ellipse: the encoder’s q(z|x), two standard deviations." : "No encoder, so no ellipse."));
+  const modes = {
+    draw(now) {
+      $(".explorer").dataset.mode = now ? "draw" : "drag";
+      for (const element of root.querySelectorAll(".drawing")) element.hidden = !now;
+      $(".buttons").hidden = now;
+      walker.stop();
+      $(".to-drag").ariaPressed = String(!now);
+      $(".to-draw").ariaPressed = String(now);
+      pen.show(now);
+      refresh();
+    },
+    offer() {
+      const { decoders } = data;
+      $(".modes").hidden = !data.penned;
+      $(".which").hidden = decoders.length < 2;
+      explain();
+      $(".decoder").replaceChildren(...decoders.map(({ name }, i) => new Option(name, i)));
+    },
+  };
+  on($(".to-drag"), "click", () => modes.draw(false));
+  on($(".to-draw"), "click", () => modes.draw(true));
+  on($(".decoder"), "change", () => {
+    data.use(+$(".decoder").value);
+    explain();
+    pen.show(pen.active);
+    refresh();
+  });
+  modes.offer();
+  return modes;
+}
+
+// Python sends new weights and codes while it trains, and images to draw on; it may be too busy to listen.
+function followPython(model, data, pen, modes, refresh) {
+  let waiting = 0;
+  const learn = () => {
+    clearTimeout(waiting); // weights and codes come one after the other
+    waiting = setTimeout(() => {
+      data.read();
+      modes.offer();
+      pen.learn();
+      refresh();
+    });
+  };
+  const take = () => {
+    pen.take();
+    if (!pen.active && data.penned) modes.draw(true);
+  };
+  model.on("change:weights", learn);
+  model.on("change:codes", learn);
+  model.on("change:drawing", take);
+  if (model.get("drawing") && data.penned) take();
+  return {
+    release() {
+      clearTimeout(waiting);
+      model.off("change:weights", learn);
+      model.off("change:codes", learn);
+      model.off("change:drawing", take);
+    },
+  };
+}
+
+function listenToKeys(on, root, walker) {
+  on(root, "keydown", (event) => {
+    if (event.key === "Escape") walker.stop();
+    if (!isCommand(event)) event.stopPropagation(); // classic Notebook's shortcuts
+  });
+}
+
 function render({ model, el, ownPage = false }) {
   const host = makeHost(el);
   const root = host.shadowRoot;
@@ -554,11 +1576,12 @@ function render({ model, el, ownPage = false }) {
   const data = readData(model);
   const frame = makeFrame(draw);
   const state = makeState(model, data.limit, frame.ask);
-  const map = makeMap($(".map"), data.limit, mapLayers(data, state));
+  const pen = makePen($, on, model, data, frame);
+  const map = makeMap($(".map"), data.limit, mapLayers(data, state, pen));
   const garment = makeGarment($(".garment"));
   const readout = makeReadout($, garment, state);
   const walker = makeWalker($(".play"), state);
-  const sliders = makeSliders([...root.querySelectorAll("input")], data.limit, on, state, move);
+  const sliders = makeSliders([...root.querySelectorAll(".sliders input")], data.limit, on, state, move);
 
   function move(z) {
     walker.stop();
@@ -568,6 +1591,7 @@ function render({ model, el, ownPage = false }) {
   function draw() {
     const { z } = state;
     garment.paint(data.decode(z));
+    pen.draw();
     map.draw();
     sliders.show(z);
     readout.show(describe(z, data));
@@ -582,17 +1606,16 @@ function render({ model, el, ownPage = false }) {
 
   listenToMap(on, map, state, move);
   listenToButtons(on, $, state, walker, move);
-  on(root, "keydown", (event) => {
-    if (event.key === "Escape") walker.stop();
-    if (!isCommand(event)) event.stopPropagation(); // classic Notebook's shortcuts
-  });
+  listenToKeys(on, root, walker);
+  if (ownPage && data.penned) pen.warm();
   refresh();
   const observers = watchSurroundings(on, map, refresh);
+  const follower = followPython(model, data, pen, makeModes($, root, on, data, pen, walker, refresh), refresh);
   return () => {
     walker.stop();
     listening.abort();
     observers.forEach((observer) => observer.disconnect());
-    [state, readout].forEach((part) => part.release());
+    [state, readout, pen, follower].forEach((part) => part.release());
     frame.cancel();
     host.remove();
   };
@@ -600,12 +1623,13 @@ function render({ model, el, ownPage = false }) {
 
 // Show the explorer on a page of its own: `state` holds what the widget's traits would.
 function mount(el, state) {
-  const listeners = new Set();
+  const listeners = new Map();
+  const to = (name) => listeners.get(name) ?? listeners.set(name, new Set()).get(name);
   const model = {
     get: (name) => state[name],
-    set: (name, value) => ((state[name] = value), listeners.forEach((listener) => listener())),
-    on: (_, listener) => listeners.add(listener),
-    off: (_, listener) => listeners.delete(listener),
+    set: (name, value) => ((state[name] = value), to(`change:${name}`).forEach((listener) => listener())),
+    on: (name, listener) => to(name).add(listener),
+    off: (name, listener) => to(name).delete(listener),
     save_changes() {},
   };
   return render({ model, el, ownPage: true });

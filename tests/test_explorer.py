@@ -6,8 +6,10 @@ they fail. The notebook's front end is the one that is installed: JupyterLab, or
 
 import base64
 import builtins
+import contextlib
 import importlib.util
 import io
+import json
 import os
 import re
 import shutil
@@ -25,9 +27,10 @@ import pytest
 import torch
 import traitlets
 
+import exact
 import helpers
 import storage
-from explorer import _page_decoder, latent_explorer
+from explorer import _bytes64, _page_decoder, latent_explorer
 from figures import COLORS, LATENT_LIMIT
 from tools import notebooks as tool
 
@@ -281,7 +284,8 @@ def test_nothing_in_the_page_ends_its_script_early(explorer, tmp_path):
 def test_the_page_lets_nothing_in_but_its_own_script_and_style(explorer, tmp_path):
     page = explorer.save(tmp_path / "page.html").read_text(encoding="utf-8")
     allowed = re.search(r'http-equiv="Content-Security-Policy"\s+content="([^"]*)"', page)[1]
-    assert allowed == "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:"
+    inside = "script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:; worker-src blob:"
+    assert allowed == f"default-src 'none'; {inside}"
 
 
 def test_without_a_path_the_page_goes_beside_the_figures(explorer, tmp_path, monkeypatch):
@@ -338,19 +342,21 @@ def saved(explorer, tmp_path_factory):
     return path.as_uri()
 
 
-@pytest.fixture
-def opened(browser, saved):
-    """Return a function that opens the saved page where every request but that for the file itself is refused."""
+@contextlib.contextmanager
+def opening(browser, address):
+    """Give a function that opens a page where every request is refused but that for the file and for its worker."""
     contexts, wrong = [], []
+    allowed = (address, "blob:")
 
-    def open_page(**options):
+    def open_page(before="", **options):
         contexts.append(browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options}))
         page = contexts[-1].new_page()
+        page.add_init_script(before)
         page.on("pageerror", lambda error: wrong.append(str(error)))
         page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
-        page.on("request", lambda request: wrong.append(request.url) if request.url != saved else None)
-        contexts[-1].route("**/*", lambda route: route.continue_() if route.request.url == saved else route.abort())
-        page.goto(saved)
+        page.on("request", lambda request: None if request.url.startswith(allowed) else wrong.append(request.url))
+        contexts[-1].route("**/*", lambda route: route.continue_() if route.request.url == address else route.abort())
+        page.goto(address)
         page.locator("canvas.map").wait_for()
         return page
 
@@ -358,6 +364,12 @@ def opened(browser, saved):
     for context in contexts:
         context.close()
     assert wrong == []  # no error and no request
+
+
+@pytest.fixture
+def opened(browser, saved):
+    with opening(browser, saved) as open_page:
+        yield open_page
 
 
 def rest(page):
@@ -379,7 +391,7 @@ def at(page, x, y):
 
 
 def slide(page, x, y):
-    for slider, value in zip(page.locator("input").all(), (x, y)):
+    for slider, value in zip(page.locator(".sliders input").all(), (x, y)):
         slider.evaluate(
             "(slider, value) => (slider.value = value, slider.dispatchEvent(new Event('input')))", f"{value:.2f}"
         )
@@ -458,7 +470,7 @@ def test_the_sliders_move_the_point_and_follow_it(opened):
     assert position(page) == (-1.25, 3.5)
     page.mouse.click(*at(page, 2, 1))
     there = position(page)
-    assert [float(slider.input_value()) for slider in page.locator("input").all()] == list(there)
+    assert [float(slider.input_value()) for slider in page.locator(".sliders input").all()] == list(there)
 
 
 def test_surprise_me_draws_from_the_prior(opened):
@@ -572,6 +584,353 @@ def test_the_map_has_the_colours_of_the_classes_and_follows_the_theme(opened):
     assert all(reds & {round(red) - 1, round(red), round(red) + 1} for red in wanted)
 
 
+# the pen
+
+
+@pytest.fixture(scope="module")
+def alone():
+    return helpers.load_vae(storage.ROOT / "checkpoints" / "decoder_alone.pt")
+
+
+@pytest.fixture(scope="module")
+def test_images():
+    x, labels = helpers.load_fashion_mnist("test")
+    return x[:600], labels[:600]
+
+
+@pytest.fixture(scope="module")
+def penned(vae, alone, test_images):
+    x, labels = test_images
+    return latent_explorer(vae, helpers.encode(vae, x)[0], labels, images=x, alone=alone)
+
+
+@pytest.fixture(scope="module")
+def fifty():
+    return helpers.load_fashion_mnist("test")[0][1000:6000:100]
+
+
+@pytest.fixture(scope="module")
+def penned_page(penned, fifty, tmp_path_factory):
+    """The page, to start from fifty images that nobody chose."""
+    path, before = tmp_path_factory.mktemp("pen") / "page.html", (penned.images, penned.image_names)
+    penned.images, penned.image_names = _bytes64(fifty), [f"Test: {i}" for i in range(len(fifty))]
+    penned.save(path)
+    penned.images, penned.image_names = before
+    return path.as_uri()
+
+
+@pytest.fixture
+def drawing(browser, penned_page):
+    """A function that opens the page and takes the pen."""
+    with opening(browser, penned_page) as open_page:
+
+        def take_the_pen(**options):
+            page = open_page(**options)
+            page.get_by_role("button", name="Draw").click()
+            return page
+
+        yield take_the_pen
+
+
+def found(page):
+    """Wait until the islands are refined, and return what the page then knows."""
+    page.locator(".explorer[data-settled=true]").wait_for(timeout=60_000)
+    return json.loads(page.locator(".explorer").get_attribute("data-found"))
+
+
+def on_the_pad(page):
+    """Return the image that is drawn (1, 784), as it is seen."""
+    rest(page)
+    read = """(pad) => {
+      const { data } = pad.getContext("2d").getImageData(0, 0, 336, 336);
+      return Array.from({ length: 784 }, (_, i) => data[4 * (336 * (12 * Math.floor(i / 28) + 6) + 12 * (i % 28) + 6)]);
+    }"""
+    return (255 - torch.tensor(page.locator("canvas.pad").evaluate(read), dtype=torch.float32))[None] / 255
+
+
+def garment(page, name):
+    read = "(canvas) => [...canvas.getContext('2d').getImageData(0, 0, 28, 28).data]"
+    return np.array(page.locator(f"canvas.{name}").evaluate(read)).reshape(784, 4)[:, 0]
+
+
+def scribble(page, draws, strokes=4):
+    """Draw lines, each with a width and an ink of its own."""
+    box = page.locator("canvas.pad").bounding_box()
+    for _ in range(strokes):
+        for name, value in (("ink", 5 * draws.integers(4, 21)), ("width", draws.integers(1, 8))):
+            change = "(input, value) => (input.value = value, input.dispatchEvent(new Event('input')))"
+            page.locator(f"input.{name}").evaluate(change, str(value))
+        places = (
+            box["x"] + box["width"] * draws.uniform(0.1, 0.9, 2),
+            box["y"] + box["height"] * draws.uniform(0.1, 0.9, 2),
+        )
+        page.mouse.move(places[0][0], places[1][0])
+        page.mouse.down()
+        page.mouse.move(places[0][1], places[1][1], steps=8)
+        page.mouse.up()
+
+
+def check_against_torch(page, model, x):
+    """Compare all that the page found for the image x with what torch and exact.py find, and return it."""
+    known = found(page)
+    mean, logvar = helpers.encode(model, x)
+    np.testing.assert_allclose(known["mean"], mean[0], atol=0.01)
+    np.testing.assert_allclose(known["logvar"], logvar[0], atol=0.02)
+    assert known["floor"] == pytest.approx(helpers.cross_entropy(x, x).item(), abs=0.01)
+    for name, z in (("at-code", known["mean"]), ("at-peak", known["peak"])):
+        assert np.abs(garment(page, name) - grey_levels(model, z)).max() <= 1
+    return known
+
+
+def test_log_p_and_the_rest_of_50_test_images_are_those_of_exact_and_torch(drawing, vae, fifty):
+    page, log_p, elbo = drawing(), exact.log_likelihood(vae, fifty), exact.elbo(vae, fifty)
+    for i in range(50):
+        page.locator(".start").select_option(str(i))
+        known = check_against_torch(page, vae, fifty[i : i + 1])
+        assert known["log_p"] == pytest.approx(log_p[i].item(), abs=0.05)
+        assert known["elbo"] == pytest.approx(elbo[i].item(), abs=0.1)  # of far nodes, where one nat is little
+
+
+def test_log_p_and_the_rest_of_ten_drawings_are_those_of_exact_and_torch(drawing, vae):
+    page, draws, pictures, known = drawing(), np.random.default_rng(0), [], []
+    for i in range(10):
+        page.locator(".start").select_option(["", str(i)][i % 2])  # an empty pad, or an image to draw on
+        scribble(page, draws)
+        pictures.append(on_the_pad(page))
+        known.append(check_against_torch(page, vae, pictures[-1]))
+    assert len({tuple(x[0].tolist()) for x in pictures}) == 10
+    log_p = exact.log_likelihood(vae, torch.cat(pictures))
+    np.testing.assert_allclose([one["log_p"] for one in known], log_p, atol=0.05)
+
+
+def test_the_decoder_without_an_encoder_has_a_posterior_and_no_ellipse(drawing, alone, fifty):
+    page = drawing()
+    page.locator(".decoder").select_option("1")
+    log_p = exact.log_likelihood(alone, fifty[:8], refine=8)  # its posteriors are narrower than those of the VAE
+    for i in range(8):
+        page.locator(".start").select_option(str(i))
+        known = found(page)
+        assert known["log_p"] == pytest.approx(log_p[i].item(), abs=0.05)
+        assert np.abs(garment(page, "at-peak") - grey_levels(alone, known["peak"])).max() <= 1
+    assert "mean" not in known and page.locator(".at-code").is_hidden()
+    assert "This decoder has no encoder" in page.locator(".words").inner_text()
+    assert page.locator(".elbo").inner_text() == page.locator(".gap").inner_text() == "none without an encoder"
+
+
+def test_without_a_worker_the_page_finds_the_same(drawing, vae, fifty):
+    page = drawing(before="delete window.Worker")
+    page.locator(".start").select_option("3")
+    expected = exact.log_likelihood(vae, fifty[3:4]).item()
+    assert found(page)["log_p"] == pytest.approx(expected, abs=0.05)
+
+
+def test_brush_eraser_undo_and_clear_do_what_they_say(drawing):
+    page = drawing()
+    assert on_the_pad(page).max() == 0
+    scribble(page, np.random.default_rng(1), strokes=1)
+    first = on_the_pad(page)
+    assert first.max() > 0
+    scribble(page, np.random.default_rng(2), strokes=1)
+    assert not on_the_pad(page).equal(first)
+    page.get_by_role("button", name="Undo").click()
+    assert on_the_pad(page).equal(first)
+    page.get_by_role("button", name="Eraser").click()
+    scribble(page, np.random.default_rng(1), strokes=1)
+    assert on_the_pad(page).max() == 0
+    page.get_by_role("button", name="Undo").click()
+    page.get_by_role("button", name="Clear").click()
+    assert on_the_pad(page).max() == 0
+    page.get_by_role("button", name="Undo").click()
+    assert on_the_pad(page).equal(first)
+
+
+def test_the_keyboard_alone_draws(browser, penned_page):
+    with opening(browser, penned_page) as open_page:
+        page = open_page()
+        press = lambda *keys: [page.keyboard.press(key) for key in keys]  # noqa: E731
+        press("Tab", "Tab", "Enter")  # Draw
+        page.locator(".width").wait_for()
+        press("Tab", "Tab", "Tab")  # the decoders, the map, the pad
+        assert page.evaluate("document.querySelector('#explorer div').shadowRoot.activeElement.className").startswith(
+            "pad"
+        )
+        press("Space")
+        dot = on_the_pad(page).view(28, 28)
+        assert dot[14, 14] == dot[13, 14] == dot[14, 13] == pytest.approx(0.8) and (dot > 0).sum() == 9
+        press("Shift+ArrowRight", "Shift+ArrowRight", "ArrowDown")
+        assert (on_the_pad(page) > 0).sum() == 15
+        page.get_by_role("status").filter(has_text="Row 16, column 17, ink 80 %.").wait_for()
+        press("e", "Enter")
+        assert (on_the_pad(page) > 0).sum() == 9
+        press("u", "Control+z")
+        assert (on_the_pad(page) > 0).sum() == 12
+        press("Tab", "ArrowDown")  # the images
+        assert on_the_pad(page).max() > 0.5
+        assert found(page)["log_p"] < 0
+
+
+def test_a_finger_and_a_stylus_draw(drawing):
+    page = drawing(has_touch=True, viewport={"width": 360, "height": 740})
+    touch, box = page.context.new_cdp_session(page), page.locator("canvas.pad").bounding_box()
+    for kind, place in (("touchStart", 0.3), ("touchMove", 0.5), ("touchMove", 0.7), ("touchEnd", None)):
+        there = [{"x": box["x"] + place * box["width"], "y": box["y"] + box["height"] / 2}] if place else []
+        touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": there})
+    row = on_the_pad(page).view(28, 28)[14]
+    assert (row[9:19] > 0).all() and (row[:6] == 0).all() and (row[22:] == 0).all()
+    place = {"x": box["x"] + 0.5 * box["width"], "y": box["y"] + 0.2 * box["height"], "button": "left", "clickCount": 1}
+    for kind in ("mousePressed", "mouseReleased"):
+        touch.send("Input.dispatchMouseEvent", {"type": kind, "pointerType": "pen", "force": 0.5, **place})
+    assert on_the_pad(page).view(28, 28)[5, 14] > 0
+
+
+def test_dragging_still_decodes_while_the_pen_is_out(drawing, vae):
+    page = drawing()
+    page.mouse.click(*at(page, 1.5, -2))
+    assert np.abs(pixels(page) - grey_levels(vae, position(page))).max() <= 1
+    assert position(page) == pytest.approx((1.5, -2), abs=0.02)
+    page.get_by_role("button", name="Drag").click()
+    assert page.locator("canvas.pad").is_hidden() and page.get_by_role("button", name="Surprise me").is_visible()
+
+
+def test_what_was_found_is_said_in_words_once_the_pen_rests(drawing):
+    page = drawing()
+    found(page)
+    page.wait_for_timeout(700)
+    page.locator(".spoken").evaluate(
+        "(element) => (window.said = [], new MutationObserver(() => said.push(1)).observe(element, {childList: true}))"
+    )
+    scribble(page, np.random.default_rng(0), strokes=2)
+    known, words = found(page), page.locator(".words").inner_text()
+    page.wait_for_timeout(700)
+    assert f"log p(x) {known['log_p']:.2f} nats".replace("-", "−") in words and f"{known['floor']:.2f} nats" in words
+    assert f"ELBO {known['elbo']:.2f} nats, gap {known['log_p'] - known['elbo']:.2f} nats".replace("-", "−") in words
+    assert re.search(r"The posterior (is one island|has \d+ islands)", words) and "its ellipse holds" in words
+    assert page.locator(".spoken").inner_text() == words and page.evaluate("said.length") == 1
+    assert sum(share for share, *_ in known["islands"]) == pytest.approx(0.99, abs=0.011)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [320, 768, 1280])
+def test_axe_core_finds_nothing_beside_the_pen(drawing, width, scheme):
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright")
+    page = drawing(viewport={"width": width, "height": 700}, color_scheme=scheme, bypass_csp=True)
+    page.locator(".start").select_option("0")
+    found(page)
+
+    results = axe.Axe().run(page).response
+
+    assert [(one["id"], one["nodes"][0]["html"]) for one in results["violations"]] == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_the_page_with_two_decoders_and_a_pen_is_no_larger_than_allowed(vae, alone, tmp_path):
+    x, labels = helpers.load_fashion_mnist("test")
+    codes = helpers.encode(vae, x)[0]
+    page = latent_explorer(vae, codes, labels, images=x, alone=alone).save(tmp_path / "page.html")
+    assert page.stat().st_size <= 3_800_000
+
+
+def test_the_images_to_start_from_are_thirty_by_a_rule(penned, vae, test_images):
+    names, (x, labels) = penned.image_names, test_images
+    index = [int(re.search(r"image ([\d,]+)", name)[1].replace(",", "")) for name in names]
+    assert len(names) == len(set(index)) == 30
+    assert base64.b64decode(penned.images) == base64.b64decode(_bytes64(x[index]))
+    groups = [name.partition(":")[0] for name in names]
+    assert [groups.count(name) for name in ("Typical", "Two modes", "Largest gap", "Outsider")] == [10, 8, 6, 6]
+    assert all(f": {helpers.CLASSES[labels[i]]}, " in name for i, name in zip(index, names))
+    log_p, elbo = exact.log_likelihood(vae, x[index]), exact.elbo(vae, x[index])
+    of = {group: [i for i, name in enumerate(groups) if name == group] for group in set(groups)}
+    assert (log_p - elbo)[of["Largest gap"]].min() > (log_p - elbo)[of["Typical"]].median()
+    above = -log_p - helpers.cross_entropy(x[index], x[index])
+    assert above[of["Outsider"]].min() > above[of["Typical"]].max()
+
+
+def test_an_image_that_is_offered_for_its_two_modes_has_two_islands_on_the_page(browser, penned, tmp_path):
+    address = penned.save(tmp_path / "page.html").as_uri()
+    with opening(browser, address) as open_page:
+        page = open_page()
+        page.get_by_role("button", name="Draw").click()
+        for i in [i for i, name in enumerate(penned.image_names) if name.startswith("Two modes")][::3]:
+            page.locator(".start").select_option(str(i))
+            assert len(found(page)["islands"]) > 1
+            assert re.search(r"The posterior has \d+ islands: \d+ % around", page.locator(".words").inner_text())
+
+
+def test_python_puts_an_image_on_the_pad_and_reads_it(penned, test_images):
+    x = test_images[0][:1]
+    assert penned.drawn().shape == (1, 784) and penned.drawn().max() == 0
+    penned.draw(x)
+    assert penned.drawn().equal(x)
+    penned.drawing = ""
+
+
+@pytest.mark.parametrize(
+    "x, message",
+    [(torch.zeros(2, 784), r"one image \(1, 784\), received \(2, 784\)"), (torch.zeros(1, 783), "784"), (7, "int")],
+    ids=["two", "783", "a number"],
+)
+def test_what_is_no_image_does_not_go_on_the_pad(penned, x, message):
+    with pytest.raises(ValueError, match=message):
+        penned.draw(x)
+
+
+def test_an_explorer_without_a_pen_says_so(explorer):
+    with pytest.raises(ValueError, match=r"no pen; latent_explorer\(model, codes, labels, images=x\) makes one"):
+        explorer.draw(torch.zeros(1, 784))
+
+
+class Halved(helpers.VAE):
+    def encode(self, x):
+        mu, logvar = super().encode(x)
+        return mu / 2, logvar
+
+
+@pytest.mark.parametrize(
+    "changed, message",
+    [
+        ({"images": torch.zeros(3, 784)}, "images: expected one for each of 4 codes, received 3"),
+        ({"images": torch.zeros(4, 784) + 2}, r"images: expected pixels in \[0, 1\]"),
+        ({"images": None, "alone": helpers.VAE(hidden=(8,))}, "images: expected those of the codes where `alone`"),
+        ({"model": Halved(hidden=(8,))}, "the two halves of encoder"),
+    ],
+    ids=["few", "two", "none", "another way to encode"],
+)
+def test_what_the_pen_cannot_use_is_refused(changed, message):
+    draws = torch.Generator().manual_seed(0)
+    given = {"model": helpers.VAE(hidden=(8,)), "images": torch.rand(4, 784, generator=draws), **changed}
+    with pytest.raises(ValueError, match=message):
+        latent_explorer(codes=CODES, labels=LABELS, **given)
+
+
+def test_a_model_without_an_encoder_has_a_pen_and_no_largest_gaps(alone, test_images):
+    x, labels = test_images
+    explorer = latent_explorer(alone, torch.zeros(600, 2), labels, images=x)
+    assert explorer.pen and explorer.encoder == ""
+    assert {name.partition(":")[0] for name in explorer.image_names} == {"Typical", "Two modes", "Outsider"}
+
+
+def test_show_sends_new_weights_and_codes(vae, points):
+    explorer, other = latent_explorer(vae, *points), helpers.VAE()
+    explorer.show(other, points[0] / 2)
+    fresh = latent_explorer(other, points[0] / 2, points[1])
+    assert (explorer.weights, explorer.codes, explorer.labels) == (fresh.weights, fresh.codes, fresh.labels)
+    with pytest.raises(ValueError, match="labels: expected one int64 for each of 3 codes"):
+        explorer.show(other, points[0][:3])
+
+
+def test_without_anywidget_show_changes_the_garment(without_anywidget, vae, points):
+    explorer = without_anywidget.latent_explorer(vae, *points)
+    before = bytes(explorer.children[1].value)
+    explorer.show(helpers.VAE(), points[0])
+    assert bytes(explorer.children[1].value) != before
+
+
+def test_every_function_of_the_script_is_shorter_than_sixty_lines():
+    script = (ROOM / "explorer.js").read_text(encoding="utf-8")
+    functions = re.findall(r"^function .*?^}", script, re.DOTALL | re.MULTILINE)
+    assert len(functions) > 60 and max(len(text.splitlines()) for text in functions) < 60
+
+
 # a real notebook
 
 CELLS = [
@@ -581,6 +940,10 @@ CELLS = [
     "explorer = latent_explorer(model, codes, labels); explorer",
     "print('z', explorer.z)",
     "explorer.z = (-1.0, 2.0)",
+    "import time\nmodel.decoder[-1].bias.data += 9\nexplorer.show(model, -codes)\ntime.sleep(6)",
+    "x = torch.rand(500, 784)\npenned = latent_explorer(helpers.load_vae(helpers.REFERENCE), codes, labels, images=x)\n"
+    "half = torch.cat([x[:1, :392], torch.zeros(1, 392)], dim=1)\npenned.draw(half)\npenned",
+    "print('drawn', (penned.drawn() - half).abs().max().item() < 0.003, 'log p', penned.found.get('log_p'))",
 ]
 
 
@@ -704,7 +1067,7 @@ def test_in_the_notebook_the_keys_move_the_point_and_not_the_selected_cell(noteb
         page.keyboard.press(key)
     assert np.subtract(position(page), start) == pytest.approx((0.05, -0.1), abs=0.011)
     assert jupyter.cells(page).count() == count
-    page.locator("input").first.focus()
+    page.locator(".sliders input").first.focus()
     page.keyboard.press("ArrowUp")
     assert position(page)[0] == pytest.approx(start[0] + 0.06, abs=0.011)
     assert python_z(jupyter, page) == pytest.approx(position(page), abs=0.006)
@@ -718,3 +1081,29 @@ def test_in_the_notebook_running_the_cell_again_leaves_nothing_behind(notebook, 
 
     assert notebook.locator("canvas.map").count() == 1
     assert notebook.evaluate("live") == 1
+
+
+def test_in_the_notebook_a_busy_kernel_shows_the_plane_while_it_learns(notebook, jupyter):
+    page = notebook
+    assert pixels(page).mean() > 60
+    page.evaluate("window.began = performance.now()")
+    jupyter.cells(page).nth(4).locator(".jp-InputPrompt" if LAB else ".input_prompt").first.click()
+    page.keyboard.press("Control+Enter")
+    for _ in range(100):
+        if pixels(page).mean() < 60:  # nine nats darker
+            break
+        page.wait_for_timeout(50)
+    prompt = jupyter.cells(page).nth(4).locator(".jp-InputPrompt" if LAB else ".input_prompt").first.inner_text()
+    assert pixels(page).mean() < 60 and "*" in prompt
+
+
+def test_in_the_notebook_the_pen_takes_an_image_from_python_and_tells_what_it_finds(notebook, jupyter):
+    page = notebook
+    jupyter.run(page, 5)
+    pad = jupyter.cells(page).nth(5).locator(".explorer")
+    pad.locator("canvas.pad").wait_for(timeout=60_000)
+    jupyter.cells(page).nth(5).locator(".explorer[data-settled=true]").wait_for(timeout=60_000)
+    known = json.loads(pad.get_attribute("data-found"))
+    page.wait_for_timeout(500)
+    said = jupyter.run(page, 6)
+    assert "drawn True" in said and float(said.split()[-1]) == pytest.approx(known["log_p"], abs=1e-3)
