@@ -479,9 +479,9 @@ def margin_problems(record: dict):
     value, tol = record["value"], record["tol"]
     if record["effect"] and abs(value) < 3 * tol:
         yield f"is an effect of {value}, less than three times its margin {tol}"
-    if record["low"] is None or record["low"] == record["high"]:
-        return
     digit = 10 ** -len(printed(value, tol).partition(".")[2]) if tol else 0
+    if record["low"] is None or record["high"] - record["low"] <= digit / 2:
+        return  # no seed changes what is printed
     reach = max(value - record["low"], record["high"] - value)
     if reach > tol + digit / 2:
         yield f"has the margin {tol}, and its seeds lie up to {reach:.3g} away"
