@@ -50,6 +50,7 @@ class LatentExplorer(anywidget.AnyWidget if anywidget else ipywidgets.HBox):
     _esm = SCRIPT
     _ipython_display_ = None  # ipywidgets 7 would prefer it to _repr_mimebundle_
     still = b""  # a PNG for viewers that run no JavaScript
+    alt = ALT  # of that PNG
     z = traitlets.Tuple(traitlets.Float(), traitlets.Float(), default_value=(0.0, 0.0)).tag(sync=True)
     limit = traitlets.Float(LATENT_LIMIT).tag(sync=bool(anywidget))
     classes = traitlets.List(list(CLASSES)).tag(sync=bool(anywidget))
@@ -116,7 +117,7 @@ class LatentExplorer(anywidget.AnyWidget if anywidget else ipywidgets.HBox):
         view = {"version_major": 2, "version_minor": 0, "model_id": self.model_id}
         still = base64.b64encode(self.still).decode()
         data = {"application/vnd.jupyter.widget-view+json": view, "image/png": still, "text/plain": repr(self)}
-        return data, {"image/png": {"alt": ALT}}
+        return data, {"image/png": {"alt": self.alt}}
 
     def save(self, path: Path | str | None = None) -> Path:
         """Write the explorer as one page that needs no Python and no network, and return its path.
@@ -153,6 +154,8 @@ def latent_explorer(
         raise ValueError("images: expected those of the codes where `alone` is given, to find their places; got None")
     explorer = LatentExplorer(**state)
     explorer._model, explorer._labels = model, labels
+    if model.encoder is None:
+        explorer.alt = ALT.replace("the decoder paints", "the decoder without an encoder paints")
     explorer.still = _draw_still(model, codes[_kept(codes)].detach().cpu(), labels[_kept(codes)].cpu())
     if not anywidget:
         _add_sliders(explorer)
