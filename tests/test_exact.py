@@ -267,10 +267,23 @@ def test_the_elbo_in_parts_is_that_of_all_and_keeps_no_graph(smooth, x, monkeypa
 # a second opinion
 
 
-def test_a_numpy_script_that_knows_nothing_of_ours_finds_the_headlines_of_notebook_06():
+def headlines(checkpoint):
+    """What a NumPy script that knows nothing of ours finds on 200 test images."""
     folder = storage.raw(storage.fetch_fashion_mnist())
-    program = [sys.executable, Path(__file__).parent / "programs" / "headlines.py", helpers.REFERENCE, folder, "200"]
-    found = json.loads(subprocess.run(program, check=True, capture_output=True, encoding="utf-8").stdout)
+    program = [sys.executable, Path(__file__).parent / "programs" / "headlines.py", checkpoint, folder, "200"]
+    return json.loads(subprocess.run(program, check=True, capture_output=True, encoding="utf-8").stdout)
+
+
+def test_a_numpy_script_finds_the_exact_cost_of_the_decoder_of_notebook_07():
+    path = helpers.REFERENCE.with_name("decoder_alone.pt")
+    alone, x = helpers.load_vae(path), helpers.load_fashion_mnist("test")[0][:200]
+
+    ours = -exact.log_likelihood(alone, x, size=240, half_width=6).mean().item()
+    assert headlines(path) == {"truth": pytest.approx(ours, abs=0.02)}
+
+
+def test_a_numpy_script_that_knows_nothing_of_ours_finds_the_headlines_of_notebook_06():
+    found = headlines(helpers.REFERENCE)
 
     vae, x = helpers.load_vae(helpers.REFERENCE), helpers.load_fashion_mnist("test")[0][:200]
     truth, elbo = exact.log_likelihood(vae, x), exact.elbo(vae, x)
