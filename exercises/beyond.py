@@ -3,8 +3,8 @@
 import math
 
 import torch
-from torch.distributions import Normal, kl_divergence
 
+import helpers
 from exercises import call, compare, shaped, task
 
 
@@ -12,7 +12,7 @@ from exercises import call, compare, shaped, task
 def alive(count):
     mu = torch.randn(500, 7) * torch.tensor([1.0, 1.0, 0.9, 0.7, 0.35, 0.1, 0.01])
     logvar = torch.tensor([-4.0, -3.0, -2.0, -0.5, -0.1, -0.02, -0.0001]).expand(500, 7)
-    each = kl_divergence(Normal(mu, torch.exp(logvar / 2)), Normal(0, 1))
+    each = helpers.kl_per_dimension(mu, logvar)
     truth = (each.mean(dim=0) > 0.1).sum()
     mistakes = {
         "that counts pairs of image and dimension; average over the images first": (each > 0.1).sum(),

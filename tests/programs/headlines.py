@@ -33,13 +33,6 @@ def network(part, values):
     return values
 
 
-def log_p_x_given(z, images):
-    """log p(x|z) of every image at every point."""
-    logits = network("decoder", z.astype(np.float32))
-    cost_of_blank = np.logaddexp(0, logits).sum(axis=1, dtype=np.float64)
-    return images @ logits.T - cost_of_blank
-
-
 def log_prior(z):
     return -(z.astype(np.float64) ** 2).sum(axis=1) / 2 - math.log(2 * math.pi)
 
@@ -51,9 +44,10 @@ def log_p(size):
     total = np.full(len(x), -np.inf)
     for z1 in np.array_split(axis, size // 20):
         z = np.stack(np.meshgrid(z1, axis, indexing="ij"), axis=2).reshape(-1, 2)
-        prior = log_prior(z)
+        logits = network("decoder", z.astype(np.float32))
+        of_blank = log_prior(z) - np.logaddexp(0, logits).sum(axis=1, dtype=np.float64)
         for start in range(0, len(x), 500):
-            joint = log_p_x_given(z, x[start : start + 500]) + prior
+            joint = x[start : start + 500] @ logits.T + of_blank
             peak = joint.max(axis=1, keepdims=True)
             sums = peak[:, 0] + np.log(np.exp(joint - peak).sum(axis=1))
             total[start : start + 500] = np.logaddexp(total[start : start + 500], sums)
