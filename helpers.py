@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Normal
 from torch.nn import functional as F
+from torch.optim.lr_scheduler import OneCycleLR
 from torchvision.datasets import FashionMNIST
 from tqdm.auto import tqdm
 
@@ -136,8 +137,7 @@ def kl_per_dimension(mu: Tensor, logvar: Tensor) -> Tensor:
 def check_same_shape(name_a: str, a: Tensor, name_b: str, b: Tensor) -> None:
     """Raise ValueError unless a and b are matrices of one shape."""
     if a.shape != b.shape or a.dim() != 2:
-        received = f"{tuple(a.shape)} and {tuple(b.shape)}"
-        raise ValueError(f"{name_a} and {name_b}: expected one shape (B, n), received {received}")
+        raise ValueError(f"{name_a} and {name_b}: expected one shape (B, n), received {(*a.shape,)} and {(*b.shape,)}")
 
 
 def check_images(name: str, x: Tensor) -> None:
@@ -171,6 +171,7 @@ def fit(
     max_lr: float = 3e-3,
     beta: float | Callable[[float], float] = 1.0,
     on_epoch: Callable[[int, VAE], None] | None = None,
+    on_step: Callable[[int, VAE], None] | None = None,
     progress: bool = True,
 ) -> dict[str, list[float]]:
     """Train `model` in place on x (N, 784), on the device it lives on, and return the history.
@@ -178,9 +179,9 @@ def fit(
     Minimises recon + beta * kl with Adam and a one-cycle learning rate (Smith & Topin 2018, arXiv:1708.07120); `beta`
     may be a function of the share of the steps that is done. The history holds one number per epoch: recon and kl
     (means over the training images while they were learned), val_recon and val_kl (after the epoch), in nats per image,
-    and seconds. `on_epoch(epoch, model)` is called after each epoch. All draws come from torch's global generator: seed
-    it for a repeatable run. Interrupting keeps what was learned. Raises ValueError for bad images, FloatingPointError
-    when the loss is not finite. Derived in notebook 03.
+    and seconds. `on_epoch(epoch, model)` is called after each epoch, `on_step(step, model)` after each step, counted
+    from 1. All draws come from torch's global generator: seed it for a repeatable run. Interrupting keeps what was
+    learned. Raises ValueError for bad images, FloatingPointError for a loss that is not finite. Derived in notebook 03.
     """
     check_images("x", x)
     check_images("x_val", x_val)
@@ -188,15 +189,13 @@ def fit(
     steps = epochs * math.ceil(len(x) / batch_size)
     optimizer = torch.optim.Adam(model.parameters(), betas=(0.9, 0.99), fused=True)  # 0.99: forgets a spike sooner
     rise = 0.1 if steps > 10 else 0.3  # OneCycleLR divides by zero where the rate rises for one step
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, max_lr, total_steps=steps, pct_start=rise, cycle_momentum=False
-    )
+    schedule = OneCycleLR(optimizer, max_lr, total_steps=steps, pct_start=rise, cycle_momentum=False)
     history = {"recon": [], "kl": [], "val_recon": [], "val_kl": [], "seconds": []}
     with tqdm(total=steps, desc="training", unit="step", leave=False, disable=not progress) as bar:
         try:
             for epoch in range(1, epochs + 1):
                 start = time.perf_counter()
-                recon, kl = _train_epoch(model, x, batch_size, beta, optimizer, schedule, bar)
+                recon, kl = _train_epoch(model, x, batch_size, beta, optimizer, schedule, bar, on_step)
                 val_recon, val_kl = (term.mean().item() for term in evaluate(model, x_val))
                 if not math.isfinite(recon + kl + val_recon + val_kl):
                     raise FloatingPointError(f"epoch {epoch}: the loss is not finite; start anew, max_lr < {max_lr:g}")
@@ -212,10 +211,10 @@ def fit(
     return history
 
 
-def _train_epoch(model, x, batch_size, beta, optimizer, schedule, bar) -> tuple[float, float]:
-    model.train()
+def _train_epoch(model, x, batch_size, beta, optimizer, schedule, bar, on_step) -> tuple[float, float]:
     recon_sum, kl_sum = x.new_zeros(2)  # they stay on the device until the epoch ends: the loop never waits for it
     for index in torch.randperm(len(x), device=x.device).split(batch_size):
+        model.train()  # in each step: whoever looks at it from `on_step` leaves it evaluating
         batch = x.index_select(0, index)
         logits, mu, logvar = model(batch)
         recon, kl = reconstruction_loss(batch, logits), kl_divergence(mu, logvar)
@@ -227,6 +226,8 @@ def _train_epoch(model, x, batch_size, beta, optimizer, schedule, bar) -> tuple[
         recon_sum += recon.detach().sum()
         kl_sum += kl.detach().sum()
         bar.update()
+        if on_step:
+            on_step(schedule.last_epoch, model)
     return recon_sum.item() / len(x), kl_sum.item() / len(x)
 
 
@@ -242,15 +243,14 @@ def evaluate(model: VAE, x: Tensor, batch_size: int = 1000) -> tuple[Tensor, Ten
     for batch in x.to(next(model.parameters()).device).split(batch_size):
         logits, mu, logvar = model(batch)
         terms.append((reconstruction_loss(batch, logits).cpu(), kl_divergence(mu, logvar).cpu()))
-    recon, kl = map(torch.cat, zip(*terms))
-    return recon, kl
+    return tuple(map(torch.cat, zip(*terms)))
 
 
 def train_judge(x: Tensor, y: Tensor, epochs: int = 5) -> nn.Module:
     """Return a classifier of images (N, 784), trained on x with the classes y (N,): it judges what a model draws."""
     judge = mlp(784, 256, 256, len(CLASSES))
     optimizer = torch.optim.Adam(judge.parameters(), fused=True)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=epochs * math.ceil(len(x) / 128))
+    schedule = OneCycleLR(optimizer, 3e-3, total_steps=epochs * math.ceil(len(x) / 128))
     for _ in range(epochs):
         for index in torch.randperm(len(x)).split(128):
             optimizer.zero_grad()

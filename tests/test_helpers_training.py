@@ -207,7 +207,7 @@ def test_defaults_of_fit_are_the_recipe_of_the_readme():
         parameter.name: parameter.default for parameter in parameters if parameter.default is not parameter.empty
     }
     recipe = {"epochs": 10, "batch_size": 128, "max_lr": 3e-3, "beta": 1.0}
-    assert defaults == {**recipe, "on_epoch": None, "progress": True}
+    assert defaults == {**recipe, "on_epoch": None, "on_step": None, "progress": True}
 
 
 # seeds
@@ -281,6 +281,36 @@ def test_on_epoch_is_called_after_each_epoch_with_its_number_and_the_model(image
     model, _ = fit(images, epochs=3, on_epoch=lambda *arguments: calls.append(arguments))
 
     assert calls == [(1, model), (2, model), (3, model)]
+
+
+def test_on_step_is_called_after_each_step_of_all_epochs_with_its_number_and_the_model(images):
+    calls, weights = [], []
+
+    def on_step(step, model):
+        calls.append((step, model))
+        weights.append(model.decoder[-1].weight.detach().clone())
+
+    model, _ = fit(images, epochs=2, on_step=on_step)
+    assert calls == [(step, model) for step in range(1, 17)]  # 1,000 images in batches of 128
+    assert not any(torch.equal(a, b) for a, b in zip(weights, weights[1:]))
+    assert torch.equal(weights[-1], model.decoder[-1].weight)
+
+
+def test_who_looks_at_the_model_from_on_step_changes_nothing(images):
+    modes, looked = [], []
+
+    class Watched(helpers.VAE):
+        def forward(self, x):
+            modes.append(self.training)
+            return super().forward(x)
+
+    def look(step, model):
+        looked.append(helpers.encode(model, images[:100])[0])
+
+    left, _ = fit(images, epochs=2)
+    watched, _ = fit(images, epochs=2, model=Watched, on_step=look)
+    assert all(map(torch.equal, left.parameters(), watched.parameters()))
+    assert sum(modes) == len(looked) == 16  # each step in training mode, though the look before it evaluates
 
 
 def test_progress_bar_shows_the_running_loss_on_stderr_only_when_asked(vae, images, capsys):
