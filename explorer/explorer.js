@@ -15,17 +15,16 @@ const SIDE = 28; // pixels of an image
 const PIXELS = SIDE * SIDE;
 const HALF_WIDTH = 5; // of the square over which p(x|z) p(z) is summed, as in exact.py
 const ROOTS = 6; // patches of 4 x 4 cells on a side of the square; a cell is cut into a patch of 4 x 4 smaller ones
-const DEPTH = [24, 96, 384, 1536]; // cells on a side of the square, level by level
-const REACH = 10; // nats: cells of level 1 that may rise to so little below the peak are cut when the pen rests
+const DEPTH = [24, 96, 384, 1536, 6144]; // cells on a side of the square, level by level
+const REACH = [Infinity, 10, 8, 8]; // nats: a cell is cut that may rise to so little below the peak; all of level 0 are
 const ROUGH = 0.3; // of a cell's roughness, the rise that it makes possible
-const NARROW_REACH = 8; // the same for level 2, whose cells are cut only where the posterior is narrow
-const CURVED = 0.25; // nats that the joint falls off its chord within a cell: more, and its width is below the cell's
+const CURVED = 1; // nats that the joint falls off its chord within a cell of level 3: more, and it is cut as well
 const PATCHES = 1400; // of 50 kB: with more, those of earlier images are forgotten
 const AT_ONCE = 8; // patches a message to the worker, about 30 ms of work
 const REST = 150; // milliseconds without a stroke before the islands are refined
 const PAINT_EVERY = 120; // milliseconds, as the grid becomes finer: the pen comes first
 const SHOWN_NATS = 10; // of the density's logarithm, from the peak down
-const SHADE = 768; // pixels on a side of the picture of the density
+const SHADE = 384; // pixels on a side of the picture of the density
 const UNDO = 50; // strokes
 // Gauss and Hermite's rule with 8 nodes, for the mean under a Gaussian.
 const NODES = [-4.1445471861258945, -2.8024858612875416, -1.636519042435108, -0.5390798113513751, 0.5390798113513751,
@@ -184,21 +183,30 @@ const BODY = `
 
 // What the page is given.
 
-const bytes = (base64) => Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
-
-function halves(base64) {
-  // Float16Array is too new to rely on.
-  const data = new DataView(bytes(base64).buffer);
-  return Float32Array.from({ length: data.byteLength / 2 }, (_, i) => {
-    const half = data.getUint16(2 * i, true);
-    const exponent = (half >> 10) & 31;
-    const fraction = half & 1023;
-    const size = exponent ? (1 + fraction / 1024) * 2 ** (exponent - 15) : fraction * 2 ** -24;
-    return half & 0x8000 ? -size : size;
-  });
+function bytes(base64) {
+  const text = atob(base64);
+  const values = new Uint8Array(text.length);
+  for (let i = 0; i < text.length; i++) values[i] = text.charCodeAt(i); // Uint8Array.from takes thirty times as long
+  return values;
 }
 
-// Linear layers with SiLU between them, as torch keeps them: each weight (out, in) in rows, then its bias.
+// All 65,536 numbers of float16: Float16Array is too new to rely on.
+const HALVES = Float32Array.from({ length: 2 ** 16 }, (_, half) => {
+  const exponent = (half >> 10) & 31;
+  const fraction = half & 1023;
+  const size = exponent ? (1 + fraction / 1024) * 2 ** (exponent - 15) : fraction * 2 ** -24;
+  return half & 0x8000 ? -size : size;
+});
+
+function halves(base64) {
+  const data = bytes(base64);
+  const values = new Float32Array(data.length / 2);
+  for (let i = 0; i < values.length; i++) values[i] = HALVES[data[2 * i] + 256 * data[2 * i + 1]];
+  return values;
+}
+
+// Linear layers with SiLU between them, as torch keeps them: each weight (out, in) in rows, then its bias. Four rows go
+// together: four sums that do not wait for one another.
 function makeNetwork(sizes, weights) {
   let at = 0;
   const take = (count) => weights.subarray(at, (at += count));
@@ -209,10 +217,16 @@ function makeNetwork(sizes, weights) {
     let h = input;
     for (const { weight, bias, out } of layers) {
       const n = h.length;
-      for (let j = 0, k = 0; j < out.length; j++) {
-        let sum = bias[j];
-        for (let i = 0; i < n; i++) sum += weight[k++] * h[i];
-        out[j] = sum;
+      for (let j = 0; j < out.length; j += 4) {
+        let [s0, s1, s2, s3] = [bias[j], bias[j + 1], bias[j + 2], bias[j + 3]];
+        for (let i = 0, k = j * n; i < n; i++, k++) {
+          const value = h[i];
+          s0 += weight[k] * value;
+          s1 += weight[k + n] * value;
+          s2 += weight[k + 2 * n] * value;
+          s3 += weight[k + 3 * n] * value;
+        }
+        [out[j], out[j + 1], out[j + 2], out[j + 3]] = [s0, s1, s2, s3]; // what is beyond the last row is not kept
       }
       if (out !== layers.at(-1).out) for (let j = 0; j < out.length; j++) out[j] /= 1 + Math.exp(-out[j]);
       h = out;
@@ -231,13 +245,13 @@ function makeEncoder(sizes, weights) {
   };
 }
 
-function readDecoder(model, name, prefix = "") {
+function readDecoder(model, prefix = "") {
   const sizes = model.get(`${prefix}sizes`);
   const weights = halves(model.get(`${prefix}weights`));
   const codes = halves(model.get(`${prefix}codes`));
   const encoder = prefix ? "" : model.get("encoder");
   const encode = encoder ? makeEncoder(model.get("encoder_sizes"), halves(encoder)) : null;
-  return { name, sizes, weights, codes, encode, decode: makeNetwork(sizes, weights) };
+  return { sizes, weights, codes, encode, decode: makeNetwork(sizes, weights) };
 }
 
 function readData(model) {
@@ -251,15 +265,15 @@ function readData(model) {
     penned: Boolean(model.get("pen")),
     decoders: [],
     use(index) {
-      Object.assign(data, data.decoders[index]); // codes, encode, decode, sizes and weights
+      const chosen = data.decoders[index];
+      Object.assign(data, (chosen.parts ??= chosen.read()));
       data.medians = mediansOf(data);
     },
     read() {
       data.labels = bytes(model.get("labels"));
-      const first = readDecoder(model, model.get("encoder") ? "of the VAE" : "trained without an encoder");
-      data.decoders = [first];
-      if (model.get("alone_weights"))
-        data.decoders.push(readDecoder(model, "trained without an encoder", "alone_"));
+      const [vae, alone] = ["of the VAE", "trained without an encoder"];
+      data.decoders = [{ name: model.get("encoder") ? vae : alone, read: () => readDecoder(model) }];
+      if (model.get("alone_weights")) data.decoders.push({ name: alone, read: () => readDecoder(model, "alone_") });
       data.use(0);
     },
   };
@@ -715,8 +729,9 @@ function shift({ logits, joint }, changes) {
 
 function everyPatch(patches, visit) {
   for (const patch of patches) {
+    if (!patch) continue; // a cell that is not cut
     visit(patch);
-    for (const cell of patch.cells) if (cell) everyPatch([cell], visit);
+    everyPatch(patch.cells, visit);
   }
 }
 
@@ -735,8 +750,10 @@ function weigh(roots) {
   });
   let mass = 0;
   everyLeaf(roots, ({ joint, side }, k) => (mass += Math.exp(joint[k] - top) * side * side));
-  return { top, mass, peak: cellOf(peak.patch, peak.k), logP: top + Math.log(mass) };
+  return { top, mass, best: peak, peak: cellOf(peak.patch, peak.k), logP: top + Math.log(mass) };
 }
+
+const logitsOf = ({ patch, k }) => Float32Array.from({ length: PIXELS }, (_, i) => patch.logits[16 * i + k]);
 
 function isNarrow({ joint }) {
   for (let k = 0; k < 16; k++) {
@@ -747,62 +764,76 @@ function isNarrow({ joint }) {
 }
 
 // How far the decoder's images differ from a cell to the ones beside it, in nats: (p - p') . (logits - logits'). For
-// cells of side h that is about h^2 / sigma^2, where sigma is the width of a posterior there.
-function roughnessOf({ logits }) {
-  const rough = new Float64Array(16);
-  const compare = (a, b, distances) => {
-    rough[a] = Math.max(rough[a], distances[a]);
-    rough[b] = Math.max(rough[b], distances[a]);
-  };
-  for (const step of [1, 4]) {
-    const distances = new Float64Array(16);
-    const p = new Float64Array(16);
-    for (let i = 0; i < logits.length; i += 16) {
-      for (let k = 0; k < 16; k++) p[k] = 1 / (1 + Math.exp(-logits[i + k]));
-      for (let k = 0; k + step < 16; k++) distances[k] += (p[k + step] - p[k]) * (logits[i + k + step] - logits[i + k]);
-    }
-    for (let k = 0; k + step < 16; k++) if (step === 4 || (k & 3) < 3) compare(k, k + step, distances);
+// cells of side h that is about h^2 / sigma^2, where sigma is the width of a posterior there; across a cliff of the
+// decoder it is far more.
+function distanceBetween(a, j, b, k) {
+  let sum = 0;
+  for (let i = 0; i < PIXELS; i++) {
+    const [u, v] = [a.logits[16 * i + j], b.logits[16 * i + k]];
+    if (Math.abs(u - v) > 0.02) sum += (1 / (1 + Math.exp(-u)) - 1 / (1 + Math.exp(-v))) * (u - v);
   }
-  return rough;
+  return sum;
+}
+
+// The cell beside the k-th of a patch, one step in x or in y: within the patch, or in the one beside it on level 1.
+function beside(roots, patch, k, [dx, dy]) {
+  const [column, row] = [(k & 3) + dx, (k >> 2) + dy];
+  if (column === (column & 3) && row === (row & 3)) return { patch, k: 4 * row + column };
+  if (patch.level !== 1) return null;
+  const [x, y] = cellOf(patch, k).map((v) => Math.floor((v + HALF_WIDTH) / sideAt(1)));
+  const [i, j] = [x + dx, y + dy];
+  if (i < 0 || j < 0 || i >= DEPTH[1] || j >= DEPTH[1]) return null;
+  const root = roots[ROOTS * (j >> 4) + (i >> 4)];
+  return { patch: root.cells[4 * ((j >> 2) & 3) + ((i >> 2) & 3)], k: 4 * (j & 3) + (i & 3) };
 }
 
 // What log p(x, z) may reach within a cell. The middle of a narrow island's cell may be far down its side: the steps to
 // the cells beside it say how steep that is, the roughness how soon it bends.
-function hopeOf(patch, k) {
+function hopeOf(roots, patch, k) {
   const { joint, level } = patch;
   if (level === 0) return joint[k];
-  const step = (a, b) => Math.abs(joint[a] - joint[b]) / 2;
-  const [column, row] = [k & 3, k >> 2];
-  const across = Math.max(column ? step(k, k - 1) : 0, column < 3 ? step(k, k + 1) : 0);
-  const along = Math.max(row ? step(k, k - 4) : 0, row < 3 ? step(k, k + 4) : 0);
-  if (level === 1) patch.rough ??= roughnessOf(patch);
-  return joint[k] + across + along + (level === 1 ? ROUGH * patch.rough[k] : 0);
+  patch.rough ??= new Float64Array(16).fill(-1);
+  const [left, right, below, above] = [[-1, 0], [1, 0], [0, -1], [0, 1]].map((way) => beside(roots, patch, k, way));
+  const step = (cell) => (cell ? Math.abs(joint[k] - cell.patch.joint[cell.k]) / 2 : 0);
+  if (patch.rough[k] < 0 && level < 3) {
+    const far = (cell) => (cell ? distanceBetween(patch, k, cell.patch, cell.k) : 0);
+    patch.rough[k] = Math.max(far(left), far(right), far(below), far(above));
+  }
+  const slope = Math.max(step(left), step(right)) + Math.max(step(below), step(above));
+  return joint[k] + slope + ROUGH * Math.max(patch.rough[k], 0);
 }
 
 // What to cut next, the most probable cell first. All cells of level 0 are cut in the end.
 function cellsToCut(roots, resting) {
   const found = [];
-  const { top } = weigh(roots);
-  const reach = [Infinity, ...(resting ? [REACH, NARROW_REACH] : [])];
+  const top = resting ? weigh(roots).top : 0; // while all cells of level 0 are to be cut, none of another is
+  const whole = roots.every(({ cells }) => cells.every(Boolean));
+  const levels = resting && whole ? REACH.length : 1; // the grid first, then the islands
   everyLeaf(roots, (patch, k) => {
     const { level } = patch;
-    if (!(level in reach) || (level === 2 && !isNarrow(patch))) return;
-    const hope = hopeOf(patch, k);
-    if (top - hope >= reach[level]) return;
+    if (level >= levels || (level === 3 && !isNarrow(patch))) return;
+    const hope = hopeOf(roots, patch, k);
+    if (top - hope >= REACH[level]) return;
     const [x, y] = cellOf(patch, k);
     found.push({ x, y, side: sideAt(level + 1), level: level + 1, parent: patch, k, hope });
   });
   return found.sort((a, b) => b.hope - a.hope);
 }
 
+// The peak may have risen since.
+function stillToCut(places, roots) {
+  const { top } = weigh(roots);
+  return places.filter(({ level, hope }) => top - hope < REACH[level - 1]);
+}
+
 // Forgets what was cut for other images and counts what is left: the fine patches that hold nothing of this one.
 function prune(roots) {
-  const least = weigh(roots).top - REACH;
+  const least = weigh(roots).top - REACH[1];
   everyPatch(roots, (patch) => {
     if (patch.level === 0) return;
     patch.cells.forEach((cell, k) => {
       const low = cell && cell.joint.every((value) => value < least);
-      if (low && !cell.cells.some(Boolean) && hopeOf(patch, k) < least) patch.cells[k] = null;
+      if (low && !cell.cells.some(Boolean) && hopeOf(roots, patch, k) < least) patch.cells[k] = null;
     });
   });
   let left = 0;
@@ -815,13 +846,20 @@ function makeBelief({ sizes, weights }, changed) {
   const service = makeService(sizes, weights);
   const seen = new Uint8Array(PIXELS);
   const roots = [];
-  let [count, told, resting, question] = [0, 0, false, null];
+  let [count, room, told, resting, question, queue] = [0, PATCHES, 0, false, null, []];
 
   function grow(place, decoded) {
     const patch = makePatch(place, decoded, seen);
     if (place.parent) place.parent.cells[place.k] = patch;
     else roots.push(patch);
     count++;
+  }
+
+  function next() {
+    if (roots.length < ROOTS ** 2) return rootPlaces().slice(roots.length, roots.length + service.size());
+    if (queue.length) queue = stillToCut(queue, roots);
+    if (!queue.length) queue = cellsToCut(roots, resting);
+    return queue.splice(0, service.size());
   }
 
   function work() {
@@ -831,8 +869,7 @@ function makeBelief({ sizes, weights }, changed) {
       question = null;
       return service.ask(points, (decoded) => (then(decoded), work()));
     }
-    const next = roots.length < ROOTS ** 2 ? rootPlaces().slice(roots.length) : cellsToCut(roots, resting);
-    const places = next.slice(0, service.size());
+    const places = next();
     if (places.length)
       service.ask(places.map(pointsOf), (decoded) => {
         places.forEach((place, i) => grow(place, decoded[i]));
@@ -854,10 +891,15 @@ function makeBelief({ sizes, weights }, changed) {
       if (!changes.length) return;
       seen.set(image);
       everyPatch(roots, (patch) => shift(patch, changes));
-      if (count > PATCHES && belief.ready()) count = prune(roots);
+      queue = [];
+      if (count > room && belief.ready()) {
+        count = prune(roots);
+        room = Math.max(PATCHES, 1.3 * count); // an image with many islands is not pruned at each stroke
+      }
       belief.version++;
     },
     rest(now) {
+      if (resting !== now) queue = [];
       resting = now;
       work();
     },
@@ -1244,7 +1286,7 @@ function showFound($, pictures, data, { weight, code, peak, elbo, gap, image }) 
   Object.assign(texts, { mean: code ? pair(code.mean) : "no encoder", elbo: guess(elbo), gap: guess(gap) });
   for (const [name, text] of Object.entries(texts)) $(`.${name}`).textContent = text;
   if (code) pictures[0].paint(data.decode(code.mean));
-  pictures[1].paint(data.decode(peak));
+  pictures[1].paint(logitsOf(weight.best)); // decoded already
   $(".code").hidden = !code;
 }
 
@@ -1581,6 +1623,7 @@ function render({ model, el, ownPage = false }) {
   const garment = makeGarment($(".garment"));
   const readout = makeReadout($, garment, state);
   const walker = makeWalker($(".play"), state);
+  let painted = {};
   const sliders = makeSliders([...root.querySelectorAll(".sliders input")], data.limit, on, state, move);
 
   function move(z) {
@@ -1590,7 +1633,8 @@ function render({ model, el, ownPage = false }) {
 
   function draw() {
     const { z } = state;
-    garment.paint(data.decode(z));
+    if (painted.at !== `${z}` || painted.decode !== data.decode) garment.paint(data.decode(z));
+    painted = { at: `${z}`, decode: data.decode }; // while the pen moves, this garment stays
     pen.draw();
     map.draw();
     sliders.show(z);

@@ -32,6 +32,7 @@ import helpers
 import storage
 from explorer import _bytes64, _page_decoder, latent_explorer
 from figures import COLORS, LATENT_LIMIT
+from firefox import BINARY, Firefox
 from tools import notebooks as tool
 
 FLAGS = (
@@ -715,6 +716,62 @@ def test_the_decoder_without_an_encoder_has_a_posterior_and_no_ellipse(drawing, 
     assert "mean" not in known and page.locator(".at-code").is_hidden()
     assert "This decoder has no encoder" in page.locator(".words").inner_text()
     assert page.locator(".elbo").inner_text() == page.locator(".gap").inner_text() == "none without an encoder"
+
+
+@pytest.fixture(scope="module")
+def firefox(tmp_path_factory):
+    if BINARY is None:
+        (no_browser if sys.platform == "linux" else pytest.skip)("no Firefox: apt-get install firefox-esr")
+    firefox = Firefox(tmp_path_factory.mktemp("firefox"))
+    yield firefox
+    firefox.close()
+
+
+IN_FIREFOX = """
+  window.wrong = [];
+  addEventListener("error", (event) => wrong.push(event.message));
+  window.$ = (name) => document.querySelector("#explorer div").shadowRoot.querySelector(name);
+  window.place = (name) => {
+    $(name).scrollIntoView({ block: "center" });
+    const { left, top, width, height } = $(name).getBoundingClientRect();
+    return { left, top, width, height };
+  };
+  window.settle = async (change) => {
+    change?.();
+    await new Promise((done) => setTimeout(done, 300));
+    while (!$(".explorer[data-settled=true]")) await new Promise((done) => setTimeout(done, 50));
+    return JSON.parse($(".explorer").dataset.found);
+  };
+"""
+
+
+def test_in_firefox_the_page_decodes_draws_and_finds_what_exact_and_torch_find(firefox, penned_page, vae, fifty):
+    firefox.open(penned_page)
+    firefox.run(f"(() => {{ {IN_FIREFOX} }})()")
+    box = firefox.run('place("canvas.map")')
+    middle = box["left"] + box["width"] / 2, box["top"] + box["height"] / 2
+    firefox.drag(middle, (middle[0] + box["width"] / 8, middle[1] - box["height"] / 8))
+    firefox.press("\ue014")  # the right arrow
+    firefox.run("new Promise((done) => setTimeout(done, 300))")
+    z = [float(value) for value in firefox.run('$(".position").textContent').replace("−", "-").strip("()").split(",")]
+    assert z == pytest.approx([1.05, 1], abs=0.02)
+    seen = firefox.run('[...$(".garment").getContext("2d").getImageData(0, 0, 28, 28).data]')
+    assert np.abs(np.array(seen).reshape(784, 4)[:, 0] - grey_levels(vae, z)).max() <= 1 + 255 * 0.005
+
+    firefox.run('$(".to-draw").click()')
+    log_p, elbo = exact.log_likelihood(vae, fifty[:5]), exact.elbo(vae, fifty[:5])
+    mean, logvar = helpers.encode(vae, fifty[:5])
+    for i in range(5):
+        known = firefox.run(f'settle(() => ($(".start").value = {i}, $(".start").dispatchEvent(new Event("change"))))')
+        assert known["log_p"] == pytest.approx(log_p[i].item(), abs=0.05)
+        assert known["elbo"] == pytest.approx(elbo[i].item(), abs=0.1)
+        np.testing.assert_allclose(known["mean"], mean[i], atol=0.01)
+        np.testing.assert_allclose(known["logvar"], logvar[i], atol=0.02)
+    pad = firefox.run('place("canvas.pad")')
+    ends = [(pad["left"] + pad["width"] * x, pad["top"] + pad["height"] * y) for x, y in ((0.2, 0.2), (0.8, 0.8))]
+    firefox.drag(*ends)
+    drawn = firefox.run("settle()")
+    assert drawn["log_p"] < known["log_p"] - 1 and firefox.run("wrong") == []
 
 
 def test_without_a_worker_the_page_finds_the_same(drawing, vae, fifty):
