@@ -440,6 +440,12 @@ def test_the_explorer_runs_in_the_page_and_its_frame_fits(visit, name, width):
     assert frame.get_attribute("title") and not page.locator(".explorer-still").is_visible()
 
 
+def test_the_explorer_that_learns_is_a_picture_of_the_beginning(visit):
+    page = visit(next(f"notebooks/{name}" for name in NOTEBOOKS if name.startswith("03")))
+    (still,) = page.get_by_role("img", name="The explorer as a still picture, before the training").all()
+    assert still.is_visible() and page.locator(".explorer-frame").count() == 0
+
+
 def test_the_explorer_follows_the_colours_that_the_reader_chooses(visit):
     page = visit("explorer", color_scheme="null")  # as the browser decides by itself, without Playwright's word
     inside = page.locator(".explorer-frame iframe").content_frame
