@@ -31,6 +31,7 @@ STATE = (  # of the page: what the widget's front end gets
     *("z", "limit", "classes", "colors", "sizes", "weights", "codes", "labels", "pen", "encoder_sizes", "encoder"),
     *("alone_sizes", "alone_weights", "alone_codes", "images", "image_names", "drawing"),
 )
+TOGETHER = 0.5  # where all classes lie before a training, and no name has a place; in explorer.js as well
 SHOWN = 5000  # codes on the explorer's map; more would only cover each other
 SCRIPT, PAGE = (Path(__file__).with_name(name).read_text(encoding="utf-8") for name in ("explorer.js", "page.html"))
 
@@ -268,7 +269,9 @@ def _base64(values: Tensor) -> str:
 def _draw_still(model: VAE, codes: Tensor, labels: Tensor) -> bytes:
     figure = plt.Figure(figsize=(8, 4), layout="constrained")  # not pyplot's, which the notebook would show as well
     left, right = figure.subplots(1, 2)
-    show_latent(codes, labels, left)
+    medians = torch.stack([codes[labels == label].median(dim=0).values for label in labels.unique()])
+    together = len(medians) > 1 and (medians.amax(dim=0) - medians.amin(dim=0)).max() < TOGETHER
+    show_latent(codes, labels, left, names=not together, size=30 if together else 3)
     ticks = torch.linspace(-3, 3, 9)
     show_images(decode(model, plane_grid(ticks, ticks.flip(0))), 9, right)
     right.set_title("decoded: −3 to 3 in both directions")

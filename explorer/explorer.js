@@ -7,6 +7,7 @@ const LARGE_STEP = 0.5; // of an arrow key with Shift
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
 const WALK = 4000; // milliseconds from A to B
 const STOPS = 8; // of a walk for readers who asked for less motion
+const TOGETHER = 0.5; // the medians of all classes, on both axes
 const NEIGHBOURS = 5; // that vote on the nearest class
 const SYNC_AFTER = 100; // milliseconds of rest before Python learns where the point is
 const SPEAK_AFTER = 400; // milliseconds of rest before a screen reader does
@@ -485,7 +486,17 @@ function paintScale(brush) {
   write(brush, "z₂", [x0 + 8, small + 2], `italic ${small + 2}px`);
 }
 
+// Before a training all classes lie on one spot, and no name has a place.
+function areTogether(medians) {
+  const width = (axis) => {
+    const values = medians.map(({ point }) => point[axis]);
+    return Math.max(...values) - Math.min(...values);
+  };
+  return medians.length > 1 && Math.max(width(0), width(1)) < TOGETHER;
+}
+
 function paintNames(brush, medians) {
+  if (areTogether(medians)) return;
   const { context, size, limit, place, fontFamily } = brush;
   const height = Math.max(11, Math.min(16, size / 33));
   const font = `600 ${height}px`;

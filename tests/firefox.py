@@ -1,4 +1,4 @@
-"""A headless Firefox, driven by WebDriver BiDi, which it speaks by itself: Playwright would need a Firefox of its own."""
+"""A headless Firefox, driven by WebDriver BiDi, which it speaks itself: Playwright would need a Firefox of its own."""
 
 import json
 import shutil

@@ -26,13 +26,14 @@ import numpy as np
 import pytest
 import torch
 import traitlets
+from firefox import BINARY, Firefox
 
 import exact
+import explorer as explorer_module
 import helpers
 import storage
 from explorer import _bytes64, _page_decoder, latent_explorer
 from figures import COLORS, LATENT_LIMIT
-from firefox import BINARY, Firefox
 from tools import notebooks as tool
 
 FLAGS = (
@@ -704,11 +705,14 @@ def test_log_p_and_the_rest_of_ten_drawings_are_those_of_exact_and_torch(drawing
     np.testing.assert_allclose([one["log_p"] for one in known], log_p, atol=0.05)
 
 
+FINE = {"size": 1000, "refine": 4}  # the decoder without an encoder has posteriors far narrower than those of the VAE
+
+
 def test_the_decoder_without_an_encoder_has_a_posterior_and_no_ellipse(drawing, alone, fifty):
     page = drawing()
     page.locator(".decoder").select_option("1")
-    log_p = exact.log_likelihood(alone, fifty[:8], refine=8)  # its posteriors are narrower than those of the VAE
-    for i in range(8):
+    log_p = exact.log_likelihood(alone, fifty, **FINE)
+    for i in range(50):
         page.locator(".start").select_option(str(i))
         known = found(page)
         assert known["log_p"] == pytest.approx(log_p[i].item(), abs=0.05)
@@ -716,6 +720,17 @@ def test_the_decoder_without_an_encoder_has_a_posterior_and_no_ellipse(drawing, 
     assert "mean" not in known and page.locator(".at-code").is_hidden()
     assert "This decoder has no encoder" in page.locator(".words").inner_text()
     assert page.locator(".elbo").inner_text() == page.locator(".gap").inner_text() == "none without an encoder"
+
+
+def test_the_decoder_without_an_encoder_finds_log_p_of_ten_drawings(drawing, alone):
+    page, draws, pictures, known = drawing(), np.random.default_rng(0), [], []
+    page.locator(".decoder").select_option("1")
+    for i in range(10):
+        page.locator(".start").select_option(["", str(i)][i % 2])
+        scribble(page, draws)
+        pictures.append(on_the_pad(page))
+        known.append(found(page)["log_p"])
+    np.testing.assert_allclose(known, exact.log_likelihood(alone, torch.cat(pictures), **FINE), atol=0.05)
 
 
 @pytest.fixture(scope="module")
@@ -973,6 +988,20 @@ def test_show_sends_new_weights_and_codes(vae, points):
     assert (explorer.weights, explorer.codes, explorer.labels) == (fresh.weights, fresh.codes, fresh.labels)
     with pytest.raises(ValueError, match="labels: expected one int64 for each of 3 codes"):
         explorer.show(other, points[0][:3])
+
+
+def test_before_a_training_where_all_classes_lie_on_one_spot_no_name_is_written(vae, points, monkeypatch):
+    asked = []
+    monkeypatch.setattr("explorer.show_latent", lambda *arguments, names, **_: asked.append(names))
+    for spread in (1, 0.05, 0):
+        latent_explorer(vae, spread * points[0], points[1])
+    latent_explorer(vae, 0 * points[0], 0 * points[1])  # one class alone has its name
+    assert asked == [True, False, False, True]
+
+
+def test_the_script_and_the_still_picture_agree_when_classes_are_together():
+    (there,) = re.findall(r"^const TOGETHER = ([\d.]+);", (ROOM / "explorer.js").read_text(encoding="utf-8"), re.M)
+    assert float(there) == explorer_module.TOGETHER
 
 
 def test_without_anywidget_show_changes_the_garment(without_anywidget, vae, points):

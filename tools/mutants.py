@@ -61,7 +61,7 @@ TESTS = {  # room: functions: the tests that must notice, the fast ones first; "
     "exact.py": {"": ["tests/test_exact.py", "-k", "not bounds"]},
     "explorer/__init__.py": {"": ["tests/test_explorer.py"]},
 }
-BROWSER = {"browser", "jupyter"}  # fixtures of the tests that start one
+BROWSER = {"browser", "firefox", "jupyter"}  # fixtures of the tests that start one
 OUTCOMES = ("passed", "failed", "hung")
 SWAPPED = {
     **{ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult, ast.Pow: ast.Mult},
