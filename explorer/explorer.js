@@ -852,25 +852,36 @@ function prune(roots) {
   return left;
 }
 
+function plant(roots, { parent, k }, patch) {
+  if (parent) parent.cells[k] = patch;
+  else roots.push(patch);
+}
+
+// The patches to decode next.
+function makeQueue(roots) {
+  let queue = [];
+  return {
+    forget: () => (queue = []), // the image is another one
+    next(count, resting) {
+      if (roots.length < ROOTS ** 2) return rootPlaces().slice(roots.length, roots.length + count);
+      if (queue.length) queue = stillToCut(queue, roots);
+      if (!queue.length) queue = cellsToCut(roots, resting);
+      return queue.splice(0, count);
+    },
+  };
+}
+
 // What is known of z for one image and one decoder, ever finer. `changed` is called when more is known.
 function makeBelief({ sizes, weights }, changed) {
   const service = makeService(sizes, weights);
   const seen = new Uint8Array(PIXELS);
   const roots = [];
-  let [count, room, told, resting, question, queue] = [0, PATCHES, 0, false, null, []];
+  const queue = makeQueue(roots);
+  let [count, room, told, resting, question] = [0, PATCHES, 0, false, null];
 
   function grow(place, decoded) {
-    const patch = makePatch(place, decoded, seen);
-    if (place.parent) place.parent.cells[place.k] = patch;
-    else roots.push(patch);
+    plant(roots, place, makePatch(place, decoded, seen));
     count++;
-  }
-
-  function next() {
-    if (roots.length < ROOTS ** 2) return rootPlaces().slice(roots.length, roots.length + service.size());
-    if (queue.length) queue = stillToCut(queue, roots);
-    if (!queue.length) queue = cellsToCut(roots, resting);
-    return queue.splice(0, service.size());
   }
 
   function work() {
@@ -880,7 +891,7 @@ function makeBelief({ sizes, weights }, changed) {
       question = null;
       return service.ask(points, (decoded) => (then(decoded), work()));
     }
-    const places = next();
+    const places = queue.next(service.size(), resting);
     if (places.length)
       service.ask(places.map(pointsOf), (decoded) => {
         places.forEach((place, i) => grow(place, decoded[i]));
@@ -902,22 +913,19 @@ function makeBelief({ sizes, weights }, changed) {
       if (!changes.length) return;
       seen.set(image);
       everyPatch(roots, (patch) => shift(patch, changes));
-      queue = [];
+      queue.forget();
       if (count > room && belief.ready()) {
         count = prune(roots);
-        room = Math.max(PATCHES, 1.3 * count); // an image with many islands is not pruned at each stroke
+        room = Math.max(PATCHES, 1.3 * count); // not at each stroke, where many are needed
       }
       belief.version++;
     },
     rest(now) {
-      if (resting !== now) queue = [];
+      if (resting !== now) queue.forget();
       resting = now;
       work();
     },
-    ask(points, then) {
-      question = { points, then };
-      work();
-    },
+    ask: (points, then) => ((question = { points, then }), work()),
     release: service.release,
   };
   work();
