@@ -113,8 +113,8 @@ def labelled(cell, label: str) -> list:
         return [cell]
     if cell.metadata.get("jupyter", {}).get("source_hidden"):
         cell.metadata.tags = [*cell.metadata.get("tags", []), "hide-input"]
+    live = "still" not in cell.metadata.get("tags", [])  # else the picture says what the explorer's page cannot
     for output in cell.outputs:
-        live = "still" not in cell.metadata.get("tags", [])  # else the picture says what no page of its own can
         if live and output.get("data", {}).get("text/plain", "").startswith(EXPLORER):
             output.metadata["image/png"]["explorer"] = True
     return [nbformat.v4.new_markdown_cell(f"({label})="), cell]
