@@ -706,6 +706,8 @@ function pointsOf(patch) {
   return Float32Array.from({ length: 32 }, (_, i) => cellOf(patch, i >> 1)[i & 1]);
 }
 
+const columnAndRow = (point) => point.map((v) => Math.floor((v + HALF_WIDTH) / sideAt(1))); // of its cell on level 1
+
 const sideAt = (level) => (2 * HALF_WIDTH) / DEPTH[level]; // of a cell
 
 function rootPlaces() {
@@ -774,28 +776,49 @@ function isNarrow({ joint }) {
   return false;
 }
 
-// How far the decoder's images differ from a cell to the ones beside it, in nats: (p - p') . (logits - logits'). For
-// cells of side h that is about h^2 / sigma^2, where sigma is the width of a posterior there; across a cliff of the
-// decoder it is far more.
-function distanceBetween(a, j, b, k) {
-  let sum = 0;
-  for (let i = 0; i < PIXELS; i++) {
-    const [u, v] = [a.logits[16 * i + j], b.logits[16 * i + k]];
-    if (Math.abs(u - v) > 0.02) sum += (1 / (1 + Math.exp(-u)) - 1 / (1 + Math.exp(-v))) * (u - v);
-  }
-  return sum;
-}
-
 // The cell beside the k-th of a patch, one step in x or in y: within the patch, or in the one beside it on level 1.
 function beside(roots, patch, k, [dx, dy]) {
   const [column, row] = [(k & 3) + dx, (k >> 2) + dy];
   if (column === (column & 3) && row === (row & 3)) return { patch, k: 4 * row + column };
   if (patch.level !== 1) return null;
-  const [x, y] = cellOf(patch, k).map((v) => Math.floor((v + HALF_WIDTH) / sideAt(1)));
+  const [x, y] = columnAndRow(cellOf(patch, k));
   const [i, j] = [x + dx, y + dy];
   if (i < 0 || j < 0 || i >= DEPTH[1] || j >= DEPTH[1]) return null;
   const root = roots[ROOTS * (j >> 4) + (i >> 4)];
   return { patch: root.cells[4 * ((j >> 2) & 3) + ((i >> 2) & 3)], k: 4 * (j & 3) + (i & 3) };
+}
+
+// p of the sixteen images of a patch.
+function imagesOf(patch) {
+  patch.images ??= patch.logits.map((logit) => 1 / (1 + Math.exp(-logit)));
+  return patch.images;
+}
+
+// How far the images of some cells differ from those of others, in nats: (p - p') . (logits - logits').
+function distancesBetween(a, own, b, others) {
+  const [p, q] = [imagesOf(a), imagesOf(b)];
+  const sums = new Float64Array(own.length);
+  for (let i = 0; i < 16 * PIXELS; i += 16)
+    for (let n = 0; n < own.length; n++) {
+      const [j, k] = [i + own[n], i + others[n]];
+      sums[n] += (p[j] - q[k]) * (a.logits[j] - b.logits[k]);
+    }
+  return sums;
+}
+
+// The largest distance from each cell to one beside it. For cells of side h that is about h^2 / sigma^2, where sigma is
+// the width of a posterior there; across a cliff of the decoder it is far more.
+function roughnessOf(roots, patch) {
+  const rough = new Float64Array(16);
+  for (const way of Object.values(ARROWS)) {
+    const cells = Array.from({ length: 16 }, (_, k) => beside(roots, patch, k, way));
+    for (const other of new Set(cells.map((cell) => cell?.patch).filter(Boolean))) {
+      const own = [...cells.keys()].filter((k) => cells[k]?.patch === other);
+      const distances = distancesBetween(patch, own, other, own.map((k) => cells[k].k));
+      own.forEach((k, n) => (rough[k] = Math.max(rough[k], distances[n])));
+    }
+  }
+  return rough;
 }
 
 // What log p(x, z) may reach within a cell. The middle of a narrow island's cell may be far down its side: the steps to
@@ -803,23 +826,29 @@ function beside(roots, patch, k, [dx, dy]) {
 function hopeOf(roots, patch, k) {
   const { joint, level } = patch;
   if (level === 0) return joint[k];
-  patch.rough ??= new Float64Array(16).fill(-1);
-  const [left, right, below, above] = [[-1, 0], [1, 0], [0, -1], [0, 1]].map((way) => beside(roots, patch, k, way));
-  const step = (cell) => (cell ? Math.abs(joint[k] - cell.patch.joint[cell.k]) / 2 : 0);
-  if (patch.rough[k] < 0 && level < 3) {
-    const far = (cell) => (cell ? distanceBetween(patch, k, cell.patch, cell.k) : 0);
-    patch.rough[k] = Math.max(far(left), far(right), far(below), far(above));
-  }
-  const slope = Math.max(step(left), step(right)) + Math.max(step(below), step(above));
-  return joint[k] + slope + ROUGH * Math.max(patch.rough[k], 0);
+  const step = (way) => {
+    const cell = beside(roots, patch, k, way);
+    return cell ? Math.abs(joint[k] - cell.patch.joint[cell.k]) / 2 : 0;
+  };
+  const slope = Math.max(step([-1, 0]), step([1, 0])) + Math.max(step([0, -1]), step([0, 1]));
+  if (level < 3) patch.rough ??= roughnessOf(roots, patch);
+  return joint[k] + slope + (patch.rough ? ROUGH * patch.rough[k] : 0);
+}
+
+const isWhole = (roots) => roots.every(({ cells }) => cells.every(Boolean)); // on level 1
+
+// The first of the patches on level 1 whose roughness is not known yet.
+function roughen(roots, count) {
+  const left = roots.flatMap(({ cells }) => cells).filter(({ rough }) => !rough);
+  for (const patch of left.slice(0, count)) patch.rough = roughnessOf(roots, patch);
+  return left.length > 0;
 }
 
 // What to cut next, the most probable cell first. All cells of level 0 are cut in the end.
 function cellsToCut(roots, resting) {
   const found = [];
-  const top = resting ? weigh(roots).top : 0; // while all cells of level 0 are to be cut, none of another is
-  const whole = roots.every(({ cells }) => cells.every(Boolean));
-  const levels = resting && whole ? REACH.length : 1; // the grid first, then the islands
+  const levels = resting && isWhole(roots) ? REACH.length : 1; // the grid first, then the islands
+  const { top } = weigh(roots);
   everyLeaf(roots, (patch, k) => {
     const { level } = patch;
     if (level >= levels || (level === 3 && !isNarrow(patch))) return;
@@ -828,6 +857,7 @@ function cellsToCut(roots, resting) {
     const [x, y] = cellOf(patch, k);
     found.push({ x, y, side: sideAt(level + 1), level: level + 1, parent: patch, k, hope });
   });
+  everyPatch(roots, (patch) => (patch.images = null)); // as large as all that is kept
   return found.sort((a, b) => b.hope - a.hope);
 }
 
@@ -864,9 +894,10 @@ function makeQueue(roots) {
     forget: () => (queue = []), // the image is another one
     next(count, resting) {
       if (roots.length < ROOTS ** 2) return rootPlaces().slice(roots.length, roots.length + count);
+      if (resting && isWhole(roots) && roughen(roots, count)) return []; // in small parts: the page has to breathe
       if (queue.length) queue = stillToCut(queue, roots);
       if (!queue.length) queue = cellsToCut(roots, resting);
-      return queue.splice(0, count);
+      return queue.length ? queue.splice(0, count) : null;
     },
   };
 }
@@ -892,7 +923,7 @@ function makeBelief({ sizes, weights }, changed) {
       return service.ask(points, (decoded) => (then(decoded), work()));
     }
     const places = queue.next(service.size(), resting);
-    if (places.length)
+    if (places)
       service.ask(places.map(pointsOf), (decoded) => {
         places.forEach((place, i) => grow(place, decoded[i]));
         belief.version++;
@@ -964,7 +995,7 @@ function islandsOf(roots, { top, mass }) {
   const n = DEPTH[1];
   const share = new Float64Array(n * n);
   everyLeaf(roots, (patch, k) => {
-    const [column, row] = cellOf(patch, k).map((v) => Math.floor(((v + HALF_WIDTH) / (2 * HALF_WIDTH)) * n));
+    const [column, row] = columnAndRow(cellOf(patch, k));
     share[row * n + column] += (Math.exp(patch.joint[k] - top) * patch.side ** 2) / mass;
   });
   const order = [...share.keys()].filter((i) => share[i] > 1e-6).sort((a, b) => share[b] - share[a]);

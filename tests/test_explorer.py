@@ -29,10 +29,9 @@ import traitlets
 from firefox import BINARY, Firefox
 
 import exact
-import explorer as explorer_module
 import helpers
 import storage
-from explorer import _bytes64, _page_decoder, latent_explorer
+from explorer import TOGETHER, _bytes64, _page_decoder, latent_explorer
 from figures import COLORS, LATENT_LIMIT
 from tools import notebooks as tool
 
@@ -672,6 +671,15 @@ def scribble(page, draws, strokes=4):
         page.mouse.up()
 
 
+def ten_drawings(page):
+    """Give ten images that are scribbled on an empty pad or on a test image, one after the other."""
+    draws = np.random.default_rng(0)
+    for i in range(10):
+        page.locator(".start").select_option(["", str(i)][i % 2])
+        scribble(page, draws)
+        yield on_the_pad(page)
+
+
 def check_against_torch(page, model, x):
     """Compare all that the page found for the image x with what torch and exact.py find, and return it."""
     known = found(page)
@@ -694,12 +702,10 @@ def test_log_p_and_the_rest_of_50_test_images_are_those_of_exact_and_torch(drawi
 
 
 def test_log_p_and_the_rest_of_ten_drawings_are_those_of_exact_and_torch(drawing, vae):
-    page, draws, pictures, known = drawing(), np.random.default_rng(0), [], []
-    for i in range(10):
-        page.locator(".start").select_option(["", str(i)][i % 2])  # an empty pad, or an image to draw on
-        scribble(page, draws)
-        pictures.append(on_the_pad(page))
-        known.append(check_against_torch(page, vae, pictures[-1]))
+    page, pictures, known = drawing(), [], []
+    for x in ten_drawings(page):
+        pictures.append(x)
+        known.append(check_against_torch(page, vae, x))
     assert len({tuple(x[0].tolist()) for x in pictures}) == 10
     log_p = exact.log_likelihood(vae, torch.cat(pictures))
     np.testing.assert_allclose([one["log_p"] for one in known], log_p, atol=0.05)
@@ -723,12 +729,10 @@ def test_the_decoder_without_an_encoder_has_a_posterior_and_no_ellipse(drawing, 
 
 
 def test_the_decoder_without_an_encoder_finds_log_p_of_ten_drawings(drawing, alone):
-    page, draws, pictures, known = drawing(), np.random.default_rng(0), [], []
+    page, pictures, known = drawing(), [], []
     page.locator(".decoder").select_option("1")
-    for i in range(10):
-        page.locator(".start").select_option(["", str(i)][i % 2])
-        scribble(page, draws)
-        pictures.append(on_the_pad(page))
+    for x in ten_drawings(page):
+        pictures.append(x)
         known.append(found(page)["log_p"])
     np.testing.assert_allclose(known, exact.log_likelihood(alone, torch.cat(pictures), **FINE), atol=0.05)
 
@@ -1001,7 +1005,7 @@ def test_before_a_training_where_all_classes_lie_on_one_spot_no_name_is_written(
 
 def test_the_script_and_the_still_picture_agree_when_classes_are_together():
     (there,) = re.findall(r"^const TOGETHER = ([\d.]+);", (ROOM / "explorer.js").read_text(encoding="utf-8"), re.M)
-    assert float(there) == explorer_module.TOGETHER
+    assert float(there) == TOGETHER
 
 
 def test_without_anywidget_show_changes_the_garment(without_anywidget, vae, points):
