@@ -21,7 +21,8 @@ const REACH = [Infinity, 10, 8, 8]; // nats: a cell is cut that may rise to so l
 const ROUGH = 0.3; // of a cell's roughness, the rise that it makes possible
 const CURVED = 1; // nats that the joint falls off its chord within a cell of level 3: more, and it is cut as well
 const PATCHES = 1400; // of 50 kB: with more, those of earlier images are forgotten
-const AT_ONCE = 8; // patches a message to the worker, about 30 ms of work
+const WORKERS = Math.min(navigator.hardwareConcurrency || 1, 4); // one of them rests while the reader draws
+const AT_ONCE = 8; // patches for all workers together, about 30 ms of work for one
 const REST = 150; // milliseconds without a stroke before the islands are refined
 const PAINT_EVERY = 120; // milliseconds, as the grid becomes finer: the pen comes first
 const SHOWN_NATS = 10; // of the density's logarithm, from the peak down
@@ -661,39 +662,52 @@ function serve() {
   };
 }
 
-// Decodes lists of sixteen points, one request at a time, in a worker or, where there may be none, here between frames.
+// Decodes lists of sixteen points, one request at a time, in workers or, where there may be none, here between frames.
 function makeService(sizes, weights) {
-  let [worker, batch, asked, answer, address] = [];
-  const reply = (decoded) => {
+  let [workers, chosen, decoded, busy, batch, asked, answer, address] = [[], [], [], 0];
+  const reply = (all) => {
     const then = answer;
     answer = undefined;
-    then(decoded);
+    then(all);
+  };
+  // Of what was asked for, worker w of the n chosen has every n-th from the w-th on.
+  const take = (some, w) => {
+    some.forEach((one, i) => (decoded[w + i * chosen.length] = one));
+    busy--;
+    if (!busy && answer) reply(decoded);
+  };
+  const stop = () => {
+    workers.forEach((worker) => worker.terminate());
+    workers = chosen = [];
   };
   const decodeHere = () => {
-    worker = undefined;
+    stop();
     batch ??= makeBatch(sizes, weights);
     setTimeout(() => answer && reply(asked.map(batch)));
   };
   try {
     address = URL.createObjectURL(new Blob([`${makeBatch}\n(${serve})();`], { type: "text/javascript" }));
-    worker = new Worker(address);
-    worker.onmessage = ({ data }) => answer && reply(data);
-    worker.onerror = decodeHere;
-    worker.postMessage({ sizes, weights });
+    for (let w = 0; w < WORKERS; w++) {
+      workers.push(new Worker(address));
+      workers[w].onmessage = ({ data }) => take(data, w);
+      workers[w].onerror = decodeHere;
+      workers[w].postMessage({ sizes, weights });
+    }
   } catch {
-    worker = undefined; // a page may forbid them
+    stop(); // a page may forbid them
   }
   return {
     free: () => !answer,
-    size: () => (worker ? AT_ONCE : 1),
-    ask(points, then) {
-      [asked, answer] = [points, then];
-      if (worker) worker.postMessage({ points });
-      else decodeHere();
+    size: () => (workers.length ? AT_ONCE : 1),
+    ask(points, then, resting) {
+      chosen = resting ? workers : workers.slice(0, Math.max(workers.length - 1, 1)); // a core for the pen
+      [asked, answer, decoded, busy] = [points, then, [], chosen.length];
+      if (!busy) decodeHere();
+      chosen.forEach((worker, w) => worker.postMessage({ points: points.filter((_, i) => i % chosen.length === w) }));
     },
     release() {
       answer = undefined;
-      worker?.terminate();
+      stop();
       URL.revokeObjectURL(address);
     },
   };
@@ -920,18 +934,19 @@ function makeBelief({ sizes, weights }, changed) {
     if (question) {
       const { points, then } = question;
       question = null;
-      return service.ask(points, (decoded) => (then(decoded), work()));
+      return service.ask(points, (decoded) => (then(decoded), work()), resting);
     }
     const places = queue.next(service.size(), resting);
-    if (places)
-      service.ask(places.map(pointsOf), (decoded) => {
-        places.forEach((place, i) => grow(place, decoded[i]));
-        belief.version++;
-        work();
-        if (count > ROOTS ** 2 && !service.free() && performance.now() - told < PAINT_EVERY) return;
-        told = performance.now();
-        changed();
-      });
+    if (!places) return;
+    const taken = (decoded) => {
+      places.forEach((place, i) => grow(place, decoded[i]));
+      belief.version++;
+      work();
+      if (count > ROOTS ** 2 && !service.free() && performance.now() - told < PAINT_EVERY) return;
+      told = performance.now();
+      changed();
+    };
+    service.ask(places.map(pointsOf), taken, resting);
   }
 
   const belief = {

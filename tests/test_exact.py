@@ -74,6 +74,13 @@ def log_p_of(x, logits):
     return (x * one + (1 - x) * zero).sum(dim=-1)
 
 
+def watch(model):
+    """Return a list that gets the points of each call of the decoder from now on."""
+    decoded = []
+    model.decoder.register_forward_hook(lambda module, inputs, logits: decoded.append(inputs[0]))
+    return decoded
+
+
 # the joint
 
 
@@ -141,23 +148,54 @@ def test_cells_that_are_cut_are_the_cells_of_a_finer_square(smooth, x, size):
     torch.testing.assert_close(cut, finer, rtol=0, atol=2e-3)
 
 
-def test_every_image_gets_the_cells_that_it_needs():
+@pytest.mark.parametrize("refine", [1, 2, 3, 4])
+def test_the_points_of_cells_that_are_cut_are_those_of_a_finer_square(x, refine):
+    model = constant_model(torch.zeros(784))  # the posterior is the prior: every cell is cut
+    decoded = watch(model)
+
+    exact.log_likelihood(model, x, 20, 5.0, refine)
+
+    coarse, *fine = torch.cat(decoded).split([400, (20 * refine) ** 2] if refine > 1 else [400])
+    for points, size in zip((coarse, *fine), (20, 20 * refine)):
+        grid = helpers.plane_grid(10 / size * (torch.arange(size) + 0.5) - 5)
+        torch.testing.assert_close(ordered(points), ordered(grid), rtol=0, atol=1e-5)
+
+
+def ordered(points):
+    return torch.tensor(sorted(points.mul(1e4).round().div(1e4).tolist()))
+
+
+def test_every_image_gets_the_cells_that_it_needs(monkeypatch):
     x = torch.linspace(0.3, 0.7, 5)[:, None].expand(5, 784)  # from left to right in the plane of this model
-    model = slope_model(1.0)
+    model, pairs, log_joint = slope_model(1.0), [], exact.log_joint
+    count = lambda model, x, z: pairs.append(len(x) * len(z)) or log_joint(model, x, z)  # noqa: E731
+    monkeypatch.setattr(exact, "log_joint", count)
 
     together = exact.log_likelihood(model, x, size=40)
 
+    assert sum(pairs) < 5 * 0.5 * 160**2  # each image is met only where it has a share
     alone = torch.cat([exact.log_likelihood(model, image[None], size=40) for image in x])
     torch.testing.assert_close(together, alone, rtol=0, atol=2e-3)
 
 
 def test_only_cells_with_a_share_of_the_posterior_are_cut():
-    decoded, model = [], slope_model(1.0)
-    model.decoder.register_forward_hook(lambda module, z, logits: decoded.append(len(logits)))
+    model = slope_model(1.0)
+    decoded = watch(model)
 
     exact.log_likelihood(model, torch.full((1, 784), 0.5), size=40, refine=6)
 
-    assert 40**2 < sum(decoded) < 0.3 * 240**2  # the posterior is a strip along z2
+    assert 40**2 < sum(map(len, decoded)) < 0.3 * 240**2  # the posterior is a strip along z2
+
+
+def test_a_tile_is_cut_where_its_share_is_above_exp_minus_14(x):
+    model = constant_model(torch.zeros(784))  # the posterior is the prior
+    decoded = watch(model)
+
+    exact.log_likelihood(model, x, size=40, refine=2)
+
+    sides = Normal(0, 1).cdf(torch.linspace(-5, 5, 9, dtype=torch.float64)).diff()  # of eight tiles of five cells
+    cut = (torch.outer(sides, sides).log() > -14).sum().item()
+    assert 40 < cut < 60 and sum(map(len, decoded)) == 40**2 + cut * 10**2
 
 
 def test_the_bounds_are_ordered_for_every_image(trained):
@@ -200,6 +238,16 @@ def test_the_posterior_lies_on_the_side_whose_answer_the_image_is():
 
     assert mass[:, 50:].sum().item() == pytest.approx(1)
     assert mass[:50].sum().item() == pytest.approx(0.5, abs=1e-4)
+
+
+@pytest.mark.parametrize("points, rows", [(45, 3), (16, 1), (1, 1)])
+def test_the_posterior_in_parts_is_that_of_all(smooth, x, monkeypatch, points, rows):
+    whole = exact.posterior(smooth, x, size=15)
+    monkeypatch.setattr(exact, "POINTS", points)
+    decoded = watch(smooth)
+
+    torch.testing.assert_close(exact.posterior(smooth, x, size=15), whole)
+    assert [len(z) for z in decoded] == [15 * rows] * (15 // rows)
 
 
 @pytest.mark.parametrize("count, size, half_width", [(1, 15, 0.5), (5, 16, 9.0), (2, 17, 1.5)])
@@ -256,12 +304,15 @@ def test_the_elbo_is_never_above_the_log_likelihood(smooth, x):
     assert (exact.elbo(smooth, x) < exact.log_likelihood(smooth, x, size=60, refine=1)).all()
 
 
-def test_the_elbo_in_parts_is_that_of_all_and_keeps_no_graph(smooth, x, monkeypatch):
+@pytest.mark.parametrize("points, images", [(128, 2), (191, 2), (64, 1), (1, 1)])
+def test_the_elbo_in_parts_is_that_of_all_and_keeps_no_graph(smooth, x, monkeypatch, points, images):
     whole = exact.elbo(smooth, x)
-    monkeypatch.setattr(exact, "POINTS", 128)  # two images at a time
+    monkeypatch.setattr(exact, "POINTS", points)
+    decoded = watch(smooth)
 
     torch.testing.assert_close(exact.elbo(smooth, x), whole, rtol=0, atol=2e-3)
     assert whole.shape == (6,) and not whole.requires_grad
+    assert [z.shape for z in decoded] == [(64 * images, 2)] * (6 // images)
 
 
 # a second opinion
@@ -391,7 +442,7 @@ def test_a_latent_space_that_is_no_plane_is_refused(function, x):
 
 
 def test_the_elbo_in_a_latent_space_that_is_no_plane_is_refused(x):
-    with pytest.raises(ValueError, match=r"expected shape \(N, 2\), received \(6, 3\)"):
+    with pytest.raises(ValueError, match=r"^mu: expected shape \(N, 2\), received \(6, 3\)"):
         exact.elbo(helpers.VAE(latent_dim=3, hidden=(8,)), x)
 
 

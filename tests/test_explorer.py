@@ -27,6 +27,7 @@ import pytest
 import torch
 import traitlets
 from firefox import BINARY, Firefox
+from PIL import Image
 
 import exact
 import helpers
@@ -571,13 +572,13 @@ def test_the_page_follows_the_width_of_its_window(opened):
 
 def test_the_map_has_the_colours_of_the_classes_and_follows_the_theme(opened):
     page = opened()
-    read = "(map) => [...map.getContext('2d').getImageData(0, 0, map.width, map.height).data]"
     found = {}
     for scheme in ("light", "dark"):
         page.emulate_media(color_scheme=scheme)
         page.wait_for_timeout(100)
         rest(page)
-        found[scheme] = np.array(page.locator("canvas.map").evaluate(read), np.uint8).reshape(-1, 4)[:, :3]
+        png = page.locator("canvas.map").evaluate("(map) => map.toDataURL()").partition(",")[2]
+        found[scheme] = np.array(Image.open(io.BytesIO(base64.b64decode(png))).convert("RGB")).reshape(-1, 3)
     corner = {scheme: colors[2000].mean() for scheme, colors in found.items()}
     assert corner["light"] == 255 and corner["dark"] < 40
     wanted = [int(color[1:3], 16) * 0.75 + 255 * 0.25 for color in COLORS]  # red, on white paper at 75 %
@@ -793,8 +794,17 @@ def test_in_firefox_the_page_decodes_draws_and_finds_what_exact_and_torch_find(f
     assert drawn["log_p"] < known["log_p"] - 1 and firefox.run("wrong") == []
 
 
-def test_without_a_worker_the_page_finds_the_same(drawing, vae, fifty):
-    page = drawing(before="delete window.Worker")
+WORKERS = {
+    "none": "delete window.Worker",
+    "that fail": "const Any = Worker; window.Worker = class extends Any { constructor() { super('data:,throw 1'); } }",
+    "one": "Object.defineProperty(navigator, 'hardwareConcurrency', { value: 1 })",
+    "four": "Object.defineProperty(navigator, 'hardwareConcurrency', { value: 64 })",
+}
+
+
+@pytest.mark.parametrize("before", WORKERS.values(), ids=WORKERS)
+def test_with_other_workers_the_page_finds_the_same(drawing, vae, fifty, before):
+    page = drawing(before=before)
     page.locator(".start").select_option("3")
     expected = exact.log_likelihood(vae, fifty[3:4]).item()
     assert found(page)["log_p"] == pytest.approx(expected, abs=0.05)

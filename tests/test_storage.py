@@ -7,6 +7,7 @@ import errno
 import filecmp
 import gzip
 import hashlib
+import importlib.util
 import os
 import shutil
 import signal
@@ -206,6 +207,16 @@ def without_privileges():
             os.seteuid(0)
 
 
+# the root
+
+
+def test_a_notebook_that_imports_from_beside_its_folder_finds_the_same_root():
+    place = storage.ROOT / "notebooks" / ".." / "storage.py"  # as the setup cell has it
+    spec = importlib.util.spec_from_file_location("storage_again", place)
+    spec.loader.exec_module(again := importlib.util.module_from_spec(spec))
+    assert ".." not in again.ROOT.parts and again.ROOT == Path(storage.__file__).parent.resolve()
+
+
 # the four places
 
 
@@ -276,7 +287,8 @@ def test_damaged_archive_is_named_and_nothing_of_it_stays(given, packed, plain, 
 def test_intact_archive_of_another_file_is_refused_and_nothing_of_it_stays(given, packed, plain):
     shutil.copy(given / f"{FIRST}.gz", given / f"{LAST}.gz")
 
-    with refused(ValueError, LAST, "expected SHA-256 0402a96d92fd..., found c59f468a2f67..."):
+    differ = "expected SHA-256 0402a96d92fd..., found c59f468a2f67..."
+    with refused(ValueError, LAST, differ, "Replace it by the original file."):
         storage.fetch_fashion_mnist()
     shutil.copy(packed / f"{LAST}.gz", given)
     assert storage.fetch_fashion_mnist() and data_equal(plain)
@@ -308,7 +320,8 @@ def test_damaged_file_in_torchvision_layout_is_named(data, filled, tmp_path, mon
     monkeypatch.setenv("FASHION_MNIST_DIR", str(tmp_path / "theirs"))
     alter(tmp_path / "theirs" / "FashionMNIST" / "raw" / LAST)
 
-    with refused(ValueError, str(tmp_path / "theirs" / "FashionMNIST" / "raw" / LAST), "expected SHA-256"):
+    theirs = str(tmp_path / "theirs" / "FashionMNIST" / "raw" / LAST)
+    with refused(ValueError, theirs, "expected SHA-256", "Replace it by the original file."):
         storage.fetch_fashion_mnist()
     assert not data.exists()
 
@@ -388,6 +401,19 @@ def test_folder_that_cannot_be_written_is_named_with_a_way_out(root, plain, fold
     with without_privileges(), refused(PermissionError, f"{root / 'data'} cannot be filled", "FASHION_MNIST_DIR"):
         storage.fetch_fashion_mnist()
     (root / folder).chmod(0o755)
+    assert storage.fetch_fashion_mnist() and data_equal(plain)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no file that its owner may not read")
+def test_file_that_cannot_be_read_is_named_with_the_three_ways(root, packed, plain):
+    package = storage.DEBIAN_PACKAGE
+    for path in (root, package):
+        path.chmod(0o777)
+    (package / f"{LAST}.gz").chmod(0)
+
+    with without_privileges(), refused(PermissionError, f"{package / LAST}.gz cannot be read: ", "three ways"):
+        storage.fetch_fashion_mnist()
+    (package / f"{LAST}.gz").chmod(0o644)
     assert storage.fetch_fashion_mnist() and data_equal(plain)
 
 

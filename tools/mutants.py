@@ -58,7 +58,7 @@ TESTS = {  # room: functions: the tests that must notice, the fast ones first; "
         "module": [MODEL, CLAIMS, TRAINING],
     },
     "figures.py": {"": ["tests/test_figures.py"]},
-    "exact.py": {"": ["tests/test_exact.py", "-k", "not bounds"]},
+    "exact.py": {"": ["tests/test_exact.py", "-k", "not bounds and not numpy"]},
     "explorer/__init__.py": {"": ["tests/test_explorer.py"]},
 }
 BROWSER = {"browser", "firefox", "jupyter"}  # fixtures of the tests that start one
