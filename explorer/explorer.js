@@ -924,9 +924,14 @@ function makeBelief({ sizes, weights }, changed) {
   const queue = makeQueue(roots);
   let [count, room, told, resting, question] = [0, PATCHES, 0, false, null];
 
-  function grow(place, decoded) {
-    plant(roots, place, makePatch(place, decoded, seen));
-    count++;
+  function take(places, decoded) {
+    places.forEach((place, i) => plant(roots, place, makePatch(place, decoded[i], seen)));
+    count += places.length;
+    belief.version++;
+    work();
+    if (count > ROOTS ** 2 && !service.free() && performance.now() - told < PAINT_EVERY) return;
+    told = performance.now();
+    changed();
   }
 
   function work() {
@@ -937,16 +942,7 @@ function makeBelief({ sizes, weights }, changed) {
       return service.ask(points, (decoded) => (then(decoded), work()), resting);
     }
     const places = queue.next(service.size(), resting);
-    if (!places) return;
-    const taken = (decoded) => {
-      places.forEach((place, i) => grow(place, decoded[i]));
-      belief.version++;
-      work();
-      if (count > ROOTS ** 2 && !service.free() && performance.now() - told < PAINT_EVERY) return;
-      told = performance.now();
-      changed();
-    };
-    service.ask(places.map(pointsOf), taken, resting);
+    if (places) service.ask(places.map(pointsOf), (decoded) => take(places, decoded), resting);
   }
 
   const belief = {

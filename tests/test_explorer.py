@@ -796,7 +796,11 @@ def test_in_firefox_the_page_decodes_draws_and_finds_what_exact_and_torch_find(f
 
 WORKERS = {
     "none": "delete window.Worker",
-    "that fail": "const Any = Worker; window.Worker = class extends Any { constructor() { super('data:,throw 1'); } }",
+    "that fail": """window.Worker = class {
+      constructor() { setTimeout(() => this.onerror()); }
+      postMessage() {}
+      terminate() {}
+    }""",
     "one": "Object.defineProperty(navigator, 'hardwareConcurrency', { value: 1 })",
     "four": "Object.defineProperty(navigator, 'hardwareConcurrency', { value: 64 })",
 }

@@ -3,6 +3,7 @@
 usual      one epoch of the usual recipe and one of helpers.fit, the same network, in turns; --full adds the test NELBO
 quality    the usual recipe for --epochs, and the short form that 03 names, which reaches a lower test NELBO
 recipe     the recipe of notebook 03: seconds of training and test NELBO, once for each of --seeds
+gpu        the same on a CUDA GPU, where there is one, and apart from it what the first step there costs
 limit      the matrix products of one epoch of the recipe, nothing else, as a share of the epoch in helpers.fit
 growth     an epoch of helpers.fit with more images, wider layers and more latent dimensions
 inference  the exact likelihood of the test images, the codes of all images, a grid of decoded ones
@@ -11,7 +12,7 @@ notebooks  wall time and peak memory of each notebook, executed in full into a t
 explorer   JupyterLab in a headless Chromium: from the browser's time stamp of an input event to the end of the frame in
            which the page drew its garment (the compositor and the screen come after that); ipywidgets' interact too
 The rows that the README quotes are in tools/benchmark.json, which --json writes.
-Everything runs on the CPU. Close other programs first: the load that is printed is part of the result. Linux, macOS.
+All the rest runs on the CPU. Close other programs first: the load that is printed is part of the result. Linux, macOS.
 """
 
 import argparse
@@ -85,10 +86,12 @@ def train_usually(seed: int, epochs: int, images: int) -> tuple[nn.Module, float
     return model, time.perf_counter() - begin
 
 
-def train_by_fit(network: type, seed: int, epochs: int, images: int, **recipe) -> tuple[nn.Module, float]:
+def train_by_fit(
+    network: type, seed: int, epochs: int, images: int, device: str = "cpu", **recipe
+) -> tuple[nn.Module, float]:
     torch.manual_seed(seed)
     x, x_val = helpers.load_fashion_mnist("train")[0][:images], helpers.load_fashion_mnist("validation")[0]
-    model = network()
+    model = network().to(device)
     begin = time.perf_counter()
     helpers.fit(model, x, x_val, epochs, **recipe, progress=False)
     return model, time.perf_counter() - begin
@@ -146,6 +149,14 @@ def quality(options):
     yield from (fast, short)
     if max(short["values"]) <= min(nelbos):
         yield row("usual recipe / short form", [statistics.median(slow) / fast["value"]], "times", ">= 8")
+
+
+def gpu(options):
+    if not torch.cuda.is_available():
+        return print("gpu: no CUDA GPU here, nothing measured")
+    train, name = partial(train_by_fit, helpers.VAE, device="cuda"), torch.cuda.get_device_name()
+    yield row(f"first step on {name}", [train(0, 1, 128)[1]], "s")  # CUDA loads its kernels
+    yield from full_runs(f"recipe of 03 on {name}", train, options, wanted=("<= 1", "<= 254.5"))
 
 
 def limit(options):
@@ -273,8 +284,8 @@ def describe_machine() -> str:
 
 def main():
     recipe = partial(full_runs, "recipe of 03", partial(train_by_fit, helpers.VAE), wanted=("<= 60", "<= 254.5"))
-    groups = {"usual": usual, "quality": quality, "recipe": recipe, "limit": limit, "growth": growth}
-    groups |= {"inference": inference, "start": start, "notebooks": notebooks, "explorer": explorer}
+    groups = {"usual": usual, "quality": quality, "recipe": recipe, "gpu": gpu, "limit": limit}
+    groups |= {"growth": growth, "inference": inference, "start": start, "notebooks": notebooks, "explorer": explorer}
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("groups", nargs="*", metavar="group", choices=[*groups, "all"], default="all")
     parser.add_argument("--full", action="store_true", help="usual: train both in full too, for the test NELBO")
