@@ -30,9 +30,11 @@ def choose_images(model: VAE, x: Tensor, labels: Tensor) -> dict[int, str]:
     index = torch.linspace(0, len(x) - 1, min(len(x), CANDIDATES), dtype=torch.float64).long()
     x, labels = x[index], labels[index]
     axis = (torch.arange(SIZE) + 0.5) * 2 * HALF_WIDTH / SIZE - HALF_WIDTH
-    joint = torch.cat([log_joint(model, x, points) for points in plane_grid(axis).split(10_000)], dim=1)
+    joint = torch.empty(len(x), SIZE**2)
+    for part, points in zip(joint.split(10_000, dim=1), plane_grid(axis).split(10_000)):
+        part.copy_(log_joint(model, x, points))
     log_p = joint.logsumexp(dim=1) + 2 * math.log(2 * HALF_WIDTH / SIZE)
-    second = torch.tensor([_second(mass.view(SIZE, SIZE)) for mass in joint.softmax(dim=1)])
+    second = torch.tensor([_second(mass.view(SIZE, SIZE)) for mass in (row.softmax(dim=0) for row in joint)])
     ranks = {"Two modes": second}
     if model.encoder is not None:
         ranks["Largest gap"] = log_p - elbo(model, x)

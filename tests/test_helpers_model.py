@@ -389,6 +389,12 @@ def test_other_shapes_are_refused_with_both_of_them(term, a, b):
     assert str(caught.value) == f"{PAIRS[term]}: expected one shape (B, n), received {a} and {b}"
 
 
+@pytest.mark.parametrize("p", [(3, 784), (4, 783), (1, 784), (783,)])
+def test_predictions_of_another_shape_are_refused(p):
+    with pytest.raises(ValueError, match=r"^x and p: expected one shape \(B, n\), received \(4, 784\) and "):
+        helpers.cross_entropy(torch.zeros(4, 784), torch.zeros(p))
+
+
 def test_shapes_that_would_broadcast_are_refused():
     with pytest.raises(ValueError, match="expected one shape"):
         helpers.reconstruction_loss(torch.rand(1, 784), torch.randn(4, 784))
