@@ -31,6 +31,7 @@ STATE = (  # of the page: what the widget's front end gets
     *("z", "limit", "classes", "colors", "sizes", "weights", "codes", "labels", "pen", "encoder_sizes", "encoder"),
     *("alone_sizes", "alone_weights", "alone_codes", "images", "image_names", "drawing"),
 )
+SYNCED = {"sync": bool(anywidget)}  # the sliders need nothing but z
 TOGETHER = 0.5  # where all classes lie before a training, and no name has a place; in explorer.js as well
 SHOWN = 5000  # codes on the explorer's map; more would only cover each other
 SCRIPT, PAGE = (Path(__file__).with_name(name).read_text(encoding="utf-8") for name in ("explorer.js", "page.html"))
@@ -53,23 +54,23 @@ class LatentExplorer(anywidget.AnyWidget if anywidget else ipywidgets.HBox):
     still = b""  # a PNG for viewers that run no JavaScript
     alt = ALT  # of that PNG
     z = traitlets.Tuple(traitlets.Float(), traitlets.Float(), default_value=(0.0, 0.0)).tag(sync=True)
-    limit = traitlets.Float(LATENT_LIMIT).tag(sync=bool(anywidget))
-    classes = traitlets.List(list(CLASSES)).tag(sync=bool(anywidget))
-    colors = traitlets.List(list(COLORS)).tag(sync=bool(anywidget))
-    sizes = traitlets.List().tag(sync=bool(anywidget))  # of the decoder's layers: 2, ..., 784
-    weights = traitlets.Unicode().tag(sync=bool(anywidget))  # float16 in base64, as Colab drops binary buffers
-    codes = traitlets.Unicode().tag(sync=bool(anywidget))  # the same
-    labels = traitlets.Unicode().tag(sync=bool(anywidget))  # bytes in base64
-    pen = traitlets.Bool(False).tag(sync=bool(anywidget))
-    encoder_sizes = traitlets.List().tag(sync=bool(anywidget))  # 784, ..., 4
-    encoder = traitlets.Unicode().tag(sync=bool(anywidget))  # as weights; empty where there is none
-    alone_sizes = traitlets.List().tag(sync=bool(anywidget))  # of the decoder that was trained without an encoder
-    alone_weights = traitlets.Unicode().tag(sync=bool(anywidget))
-    alone_codes = traitlets.Unicode().tag(sync=bool(anywidget))
-    images = traitlets.Unicode().tag(sync=bool(anywidget))  # to start from: 784 bytes each, in base64
-    image_names = traitlets.List().tag(sync=bool(anywidget))  # "group: name"
-    drawing = traitlets.Unicode().tag(sync=bool(anywidget))  # what is on the pad, the same; empty before the first
-    found = traitlets.Dict().tag(sync=bool(anywidget))  # of the drawing, when the pen has rested: log_p, elbo, peak ...
+    limit = traitlets.Float(LATENT_LIMIT).tag(**SYNCED)
+    classes = traitlets.List(list(CLASSES)).tag(**SYNCED)
+    colors = traitlets.List(list(COLORS)).tag(**SYNCED)
+    sizes = traitlets.List().tag(**SYNCED)  # of the decoder's layers: 2, ..., 784
+    weights = traitlets.Unicode().tag(**SYNCED)  # float16 in base64, as Colab drops binary buffers
+    codes = traitlets.Unicode().tag(**SYNCED)  # the same
+    labels = traitlets.Unicode().tag(**SYNCED)  # bytes in base64
+    pen = traitlets.Bool(False).tag(**SYNCED)
+    encoder_sizes = traitlets.List().tag(**SYNCED)  # 784, ..., 4
+    encoder = traitlets.Unicode().tag(**SYNCED)  # as weights; empty where there is none
+    alone_sizes = traitlets.List().tag(**SYNCED)  # of the decoder that was trained without an encoder
+    alone_weights = traitlets.Unicode().tag(**SYNCED)
+    alone_codes = traitlets.Unicode().tag(**SYNCED)
+    images = traitlets.Unicode().tag(**SYNCED)  # to start from: 784 bytes each, in base64
+    image_names = traitlets.List().tag(**SYNCED)  # "group: name"
+    drawing = traitlets.Unicode().tag(**SYNCED)  # what is on the pad, the same; empty before the first
+    found = traitlets.Dict().tag(**SYNCED)  # of the drawing, when the pen has rested: log_p, elbo, peak ...
 
     @traitlets.validate("z")
     def _check_z(self, proposal):

@@ -21,6 +21,7 @@ import urllib.request
 from importlib.metadata import version
 from pathlib import Path
 
+import anywidget
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
@@ -32,7 +33,7 @@ from PIL import Image
 import exact
 import helpers
 import storage
-from explorer import TOGETHER, _bytes64, _page_decoder, latent_explorer
+from explorer import STATE, TOGETHER, _bytes64, _page_decoder, latent_explorer
 from figures import COLORS, LATENT_LIMIT
 from tools import notebooks as tool
 
@@ -105,6 +106,11 @@ def test_the_page_gets_codes_labels_and_the_constants_of_the_series(explorer, po
     assert list(base64.b64decode(explorer.labels)) == points[1].tolist()
     assert (tuple(explorer.classes), tuple(explorer.colors)) == (helpers.CLASSES, COLORS)
     assert explorer.limit == LATENT_LIMIT
+
+
+def test_the_widget_of_a_notebook_gets_all_that_the_page_has_and_tells_what_it_finds(explorer):
+    assert isinstance(explorer, anywidget.AnyWidget)
+    assert {*STATE, "found"} <= set(explorer.keys)
 
 
 def test_of_many_codes_an_even_choice_of_5000_is_drawn(vae, points):

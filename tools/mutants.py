@@ -45,6 +45,7 @@ KEPT = ROOT / ".mutants"
 MODEL, TRAINING, LATENT, CLAIMS, PROPERTIES = (
     f"tests/test_helpers_{part}.py" for part in ("model", "training", "latent", "claims", "properties")
 )
+EXPLORER = "tests/test_explorer.py"
 TESTS = {  # room: functions: the tests that must notice, the fast ones first; "" stands for all other functions
     "storage.py": {"": ["tests/test_storage.py"]},
     "helpers.py": {
@@ -59,7 +60,12 @@ TESTS = {  # room: functions: the tests that must notice, the fast ones first; "
     },
     "figures.py": {"": ["tests/test_figures.py"]},
     "exact.py": {"": ["tests/test_exact.py", "-k", "not bounds and not numpy"]},
-    "explorer/__init__.py": {"": ["tests/test_explorer.py"]},
+    "explorer/__init__.py": {
+        "": [EXPLORER, "-k", "not no_larger and not thirty and not gaps and not python_puts and not no_image"],
+        "LatentExplorer.draw LatentExplorer.drawn _pen_state _encoder_state _check_encoder _bytes64": [
+            *(EXPLORER, "-k", "not no_larger"),
+        ],
+    },
 }
 BROWSER = {"browser", "firefox", "jupyter"}  # fixtures of the tests that start one
 OUTCOMES = ("passed", "failed", "hung")
