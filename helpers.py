@@ -197,9 +197,9 @@ def fit(
                 start = time.perf_counter()
                 recon, kl = _train_epoch(model, x, batch_size, beta, optimizer, schedule, bar, on_step)
                 val_recon, val_kl = (term.mean().item() for term in evaluate(model, x_val))
-                if not math.isfinite(recon + kl + val_recon + val_kl):
-                    raise FloatingPointError(f"epoch {epoch}: the loss is not finite; start anew, max_lr < {max_lr:g}")
                 row = recon, kl, val_recon, val_kl, time.perf_counter() - start
+                if not all(map(math.isfinite, row)):
+                    raise FloatingPointError(f"epoch {epoch}: the loss is not finite; start anew, max_lr < {max_lr:g}")
                 for values, value in zip(history.values(), row):
                     values.append(value)
                 bar.set_postfix(training=f"{recon + kl:.1f}", validation=f"{val_recon + val_kl:.1f}")
@@ -250,7 +250,7 @@ def train_judge(x: Tensor, y: Tensor, epochs: int = 5) -> nn.Module:
     """Return a classifier of images (N, 784), trained on x with the classes y (N,): it judges what a model draws."""
     judge = mlp(784, 256, 256, len(CLASSES))
     optimizer = torch.optim.Adam(judge.parameters(), fused=True)
-    schedule = OneCycleLR(optimizer, 3e-3, total_steps=epochs * math.ceil(len(x) / 128))
+    schedule = OneCycleLR(optimizer, max_lr=3e-3, total_steps=epochs * math.ceil(len(x) / 128))
     for _ in range(epochs):
         for index in torch.randperm(len(x)).split(128):
             optimizer.zero_grad()

@@ -20,6 +20,7 @@ import torch
 from torch.nn import functional as F
 
 import helpers
+import storage
 
 KEYS = ["recon", "kl", "val_recon", "val_kl", "seconds"]
 
@@ -376,6 +377,17 @@ def test_loss_that_is_not_finite_stops_with_advice(vae, images):
     assert str(caught.value) == "epoch 1: the loss is not finite; start anew, max_lr < 0.002"
 
 
+@pytest.mark.parametrize("position", range(4))
+def test_one_term_that_is_not_finite_is_enough(vae, images, monkeypatch, position):
+    terms = [1.0] * 4
+    terms[position] = math.inf
+    monkeypatch.setattr(helpers, "_train_epoch", lambda *_: terms[:2])
+    monkeypatch.setattr(helpers, "evaluate", lambda *_: map(torch.tensor, terms[2:]))
+
+    with pytest.raises(FloatingPointError, match="the loss is not finite"):
+        helpers.fit(vae, images, images, progress=False)
+
+
 BAD_IMAGES = {
     "pictures": (torch.zeros(4, 28, 28), "float32 images (N, 784) in [0, 1], received torch.float32 (4, 28, 28)"),
     "one image": (torch.zeros(784), "float32 images (N, 784) in [0, 1], received torch.float32 (784,)"),
@@ -506,7 +518,26 @@ def test_judge_is_repeatable_and_more_epochs_make_it_surer(toys):
     assert loss(1) == loss(1) > loss(10)
 
 
+def test_judge_is_one_network_with_one_recipe(toys, monkeypatch):
+    x, y, judge = toys
+    seen, schedule = [], helpers.OneCycleLR
+    monkeypatch.setattr(helpers, "OneCycleLR", lambda *given, **named: seen.append(named) or schedule(*given, **named))
+    monkeypatch.setattr(helpers, "mlp", lambda *sizes: seen.append(sizes) or judge.requires_grad_())
+    hook = judge.register_forward_pre_hook(lambda module, inputs: seen.append(len(inputs[0])))
+
+    helpers.train_judge(x[:257], y[:257])
+
+    hook.remove()
+    judge.requires_grad_(False)
+    assert seen == [(784, 256, 256, 10), {"max_lr": 3e-3, "total_steps": 15}, *[128, 128, 1] * 5]
+
+
 # checkpoints
+
+
+def test_checkpoints_are_where_the_series_has_them():
+    assert helpers.REFERENCE == storage.ROOT / "checkpoints" / "vae.pt"
+    assert helpers.OWN_WEIGHTS == storage.OUTPUT / "checkpoints" / "my_vae.pt"
 
 
 def test_checkpoint_gives_back_the_same_model(vae, images, path):
