@@ -330,8 +330,8 @@ def claim(name: str, value: float, unit: str = "", tol: float = 0, effect: bool 
 
 def long_row(name: str) -> dict[int, float]:
     """Return the values by seed of a row that takes too long to compute in a notebook; ValueError if there is none."""
-    with LONG.open(encoding="utf-8", newline="") as file:
-        row = {int(line["seed"]): float(line["value"]) for line in csv.DictReader(file) if line["row"] == name}
+    lines = csv.DictReader(LONG.read_text(encoding="utf-8").splitlines())
+    row = {int(line["seed"]): float(line["value"]) for line in lines if line["row"] == name}
     if not row:
         raise ValueError(f"name: there is no row {name!r} in {LONG.name}")
     return row

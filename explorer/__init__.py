@@ -91,7 +91,7 @@ class LatentExplorer(anywidget.AnyWidget if anywidget else ipywidgets.HBox):
     def drawn(self) -> Tensor:
         """Return the image on the pad (1, 784), float32 in [0, 1]; white before the first stroke."""
         pixels = base64.b64decode(self.drawing) or bytes(784)
-        return torch.tensor(list(pixels), dtype=torch.float32)[None] / 255
+        return torch.tensor(list(pixels))[None] / 255
 
     def show(self, model: VAE, codes: Tensor, labels: Tensor | None = None) -> None:
         """Send the present weights of `model`, and codes (N, 2), to the page: the plane while it learns.

@@ -33,7 +33,7 @@ from PIL import Image
 import exact
 import helpers
 import storage
-from explorer import STATE, TOGETHER, _bytes64, _page_decoder, latent_explorer
+from explorer import STATE, TOGETHER, _bytes64, _encoder_state, _page_decoder, latent_explorer
 from figures import COLORS, LATENT_LIMIT
 from tools import notebooks as tool
 
@@ -150,12 +150,31 @@ def test_z_outside_the_plane_is_refused(explorer, z):
 
 def test_viewers_without_javascript_get_a_png_and_it_is_what_git_keeps(explorer):
     data, metadata = explorer._repr_mimebundle_()
+    assert metadata == {"image/png": {"alt": explorer.alt}}
     output = tool.nbformat.v4.new_output("display_data", data, metadata=metadata)
 
     kept = tool.normal_output(output).data
 
-    assert sorted(kept) == ["image/png", "text/plain"] and tool.WIDGET in data
+    assert data[tool.WIDGET] == {"version_major": 2, "version_minor": 0, "model_id": explorer.model_id}
+    assert sorted(kept) == ["image/png", "text/plain"] and kept["text/plain"] == "LatentExplorer(z=(0.0, 0.0))"
     assert base64.b64decode(kept["image/png"]).startswith(b"\x89PNG") and len(kept["image/png"]) < 250_000
+
+
+def test_the_still_picture_is_the_map_and_an_even_grid_of_garments(vae, points, monkeypatch):
+    drawn = {}
+    monkeypatch.setattr("explorer.show_latent", lambda z, y, ax, **_: drawn.update(map=(z, y, ax)))
+    monkeypatch.setattr("explorer.show_images", lambda x, columns, ax: drawn.update(garments=(x, columns, ax)))
+
+    still = latent_explorer(vae, *points).still
+
+    (z, y, left), (x, columns, right) = drawn.values()
+    assert Image.open(io.BytesIO(still)).size == (800, 400) and list(drawn) == ["map", "garments"]
+    assert z.equal(points[0]) and y.equal(points[1]) and columns == 9
+    ticks = [-3 + 0.75 * i for i in range(9)]
+    torch.testing.assert_close(x, helpers.decode(vae, torch.tensor([(z1, z2) for z2 in ticks[::-1] for z1 in ticks])))
+    assert [ax.get_subplotspec().colspan.start for ax in (left, right)] == [0, 1]
+    assert right.get_title() == "decoded: −3 to 3 in both directions"
+    assert type(left.figure.get_layout_engine()).__name__ == "ConstrainedLayoutEngine"
 
 
 def test_the_still_picture_opens_no_figure(vae, points):
@@ -245,7 +264,9 @@ def test_without_anywidget_two_sliders_move_the_garment_over_the_whole_plane(wit
         assert explorer.z == z
 
     assert len(seen) == 5 and all(png.startswith(b"\x89PNG") for png in seen)
-    assert (sliders[0].min, sliders[0].max) == (-4, 4)
+    assert [slider.description for slider in sliders] == ["z₁", "z₂"]
+    assert {(slider.min, slider.max, slider.step) for slider in sliders} == {(-4, 4, 0.01)}
+    assert (garment.format, garment.width, garment.height) == ("png", "280", "280")
 
 
 def test_without_anywidget_python_moves_the_sliders_and_the_picture_is_what_torch_decodes(
@@ -256,7 +277,7 @@ def test_without_anywidget_python_moves_the_sliders_and_the_picture_is_what_torc
 
     assert [slider.value for slider in explorer.children[0].children] == [1.5, -0.5]
     pixels = plt.imread(io.BytesIO(explorer.children[1].value))[::10, ::10, 0].ravel()
-    assert np.abs(255 * pixels - grey_levels(vae, (1.5, -0.5))).max() <= 1.01
+    np.testing.assert_allclose(255 * pixels, grey_levels(vae, (1.5, -0.5)), atol=0.01)
 
 
 def test_without_anywidget_the_same_page_is_saved(without_anywidget, explorer, vae, points, tmp_path):
@@ -287,6 +308,9 @@ def test_nothing_in_the_page_ends_its_script_early(explorer, tmp_path):
     assert page.count("</script>") == 1 and "<!--" not in page and page.count("{{script}}{{state}}") == 1
     script = (ROOM / "explorer.js").read_text(encoding="utf-8")
     assert script in page.replace("const explorer =", "export default") and "mount" in script
+    assert "export default" not in page
+    (state,) = re.findall(r"explorer\.mount\(.*?, (\{.*\})\);\n", page)
+    assert json.loads(state)["classes"][0] == "</script><!--{{script}}{{state}}"
 
 
 def test_the_page_lets_nothing_in_but_its_own_script_and_style(explorer, tmp_path):
@@ -956,13 +980,13 @@ def test_python_puts_an_image_on_the_pad_and_reads_it(penned, test_images):
     x = test_images[0][:1]
     assert penned.drawn().shape == (1, 784) and penned.drawn().max() == 0
     penned.draw(x)
-    assert penned.drawn().equal(x)
+    assert penned.drawn().equal(x) and penned.drawn().dtype == torch.float32
     penned.drawing = ""
 
 
 @pytest.mark.parametrize(
     "x, message",
-    [(torch.zeros(2, 784), r"one image \(1, 784\), received \(2, 784\)"), (torch.zeros(1, 783), "784"), (7, "int")],
+    [(torch.zeros(2, 784), r"one image \(1, 784\), received \(2, 784\)"), (torch.zeros(1, 783), "^x: "), (7, "int")],
     ids=["two", "783", "a number"],
 )
 def test_what_is_no_image_does_not_go_on_the_pad(penned, x, message):
@@ -1010,17 +1034,22 @@ def test_show_sends_new_weights_and_codes(vae, points):
     explorer.show(other, points[0] / 2)
     fresh = latent_explorer(other, points[0] / 2, points[1])
     assert (explorer.weights, explorer.codes, explorer.labels) == (fresh.weights, fresh.codes, fresh.labels)
+    assert explorer.encoder == ""  # without a pen it has none
+    explorer.encoder = "of a pen"
+    explorer.show(vae, points[0], points[1].flip(0))
+    assert explorer.labels == latent_explorer(vae, points[0], points[1].flip(0)).labels
+    assert explorer.encoder == _encoder_state(vae)["encoder"]
     with pytest.raises(ValueError, match="labels: expected one int64 for each of 3 codes"):
         explorer.show(other, points[0][:3])
 
 
 def test_before_a_training_where_all_classes_lie_on_one_spot_no_name_is_written(vae, points, monkeypatch):
     asked = []
-    monkeypatch.setattr("explorer.show_latent", lambda *arguments, names, **_: asked.append(names))
+    monkeypatch.setattr("explorer.show_latent", lambda *arguments, names, size: asked.append((names, size)))
     for spread in (1, 0.05, 0):
         latent_explorer(vae, spread * points[0], points[1])
     latent_explorer(vae, 0 * points[0], 0 * points[1])  # one class alone has its name
-    assert asked == [True, False, False, True]
+    assert asked == [(True, 3), (False, 30), (False, 30), (True, 3)]
 
 
 def test_the_script_and_the_still_picture_agree_when_classes_are_together():

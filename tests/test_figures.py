@@ -77,6 +77,17 @@ def test_use_style_sets_the_colours_of_curves_and_the_layout():
     assert (figure.dpi, type(figure.get_layout_engine()).__name__) == (100, "ConstrainedLayoutEngine")
 
 
+def test_use_style_sets_small_letters_and_takes_grids_and_frames_away():
+    plt.rcParams.update({"font.size": 7, "axes.titlesize": 7, "axes.grid": True, "legend.frameon": True})
+
+    figures.use_style()
+
+    ax = plt.figure().add_subplot(title="one")
+    ax.plot([0, 1], label="two")
+    assert ax.title.get_size() == ax.legend().get_texts()[0].get_size() == ax.xaxis.label.get_size() == 10
+    assert not ax.get_legend().get_frame_on() and not ax.xaxis.get_gridlines()[0].get_visible()
+
+
 def test_each_of_the_ten_classes_has_a_colour():
     assert (len(CLASSES), CLASSES[0], CLASSES[9]) == (10, "T-shirt/top", "Ankle boot")
     assert len(figures.COLORS) == 10
@@ -127,7 +138,7 @@ def test_show_puts_one_picture_with_its_alt_text_below_the_cell(cell):
 
 
 def test_show_closes_the_figure_that_it_showed_and_no_other(cell):
-    kept, shown = plt.figure(), plt.figure()
+    shown, kept = plt.figure(), plt.figure()  # the current one is kept
 
     figures.show(shown, alt="Nothing.")
 
@@ -162,6 +173,7 @@ def test_save_figure_writes_a_png_of_150_dots_per_inch_to_images(output):
 def test_save_animation_writes_a_gif_with_every_picture_at_the_rate_asked_for(output):
     figure, ax = plt.subplots(figsize=(2, 1), dpi=50)
     (line,) = ax.plot([0, 1])
+    plt.rcParams["animation.writer"] = "html"  # whatever a reader's settings say
     animation = FuncAnimation(figure, lambda i: line.set_ydata([0, i]), frames=3, init_func=lambda: None)
 
     figures.save_animation(animation, "moving.gif", fps=10)
@@ -205,6 +217,10 @@ def test_show_images_leaves_missing_images_blank(ax):
     assert grid.sum() == 4 * 784
 
 
+def test_show_images_has_ten_columns_unless_told(ax):
+    assert figures.show_images(torch.ones(11, 784), ax=ax).get_array().shape == (2 * 30, 10 * 30)
+
+
 def test_show_images_draws_ink_dark_and_the_first_row_on_top(ax):
     picture = figures.show_images(torch.rand(4, 784), columns=2, ax=ax)
 
@@ -215,9 +231,9 @@ def test_show_images_draws_ink_dark_and_the_first_row_on_top(ax):
 
 @pytest.mark.parametrize("vmax", [1, 0.4])
 def test_show_images_has_fixed_grey_levels(ax, vmax):
-    picture = figures.show_images(torch.full((4, 784), 0.2), ax=ax, vmax=vmax)
+    picture = figures.show_images(torch.linspace(-0.2, 0.2, 4 * 784).view(4, 784), ax=ax, vmax=vmax)
 
-    assert picture.get_clim() == (0, vmax)
+    assert picture.get_clim() == (0, vmax) and picture.get_interpolation() == "nearest"
 
 
 def test_show_images_names_its_rows_and_has_no_other_marks(ax):
@@ -227,10 +243,12 @@ def test_show_images_names_its_rows_and_has_no_other_marks(ax):
     assert list(ax.get_yticks()) == [15, 45]  # the middle of each row
     assert list(ax.get_xticks()) == []
     assert not any(spine.get_visible() for spine in ax.spines.values())
+    assert [tick.tick1line.get_markersize() for tick in ax.yaxis.get_major_ticks()] == [0, 0]
 
 
-def test_show_images_takes_images_that_require_a_gradient(ax):
-    figures.show_images(torch.rand(4, 784, requires_grad=True), ax=ax)
+@pytest.mark.parametrize("images", [torch.rand(4, 784, requires_grad=True), torch.rand(4, 784).bfloat16()])
+def test_show_images_takes_images_of_any_kind(ax, images):
+    figures.show_images(images, ax=ax)
 
     assert len(ax.images) == 1
 
@@ -253,6 +271,13 @@ def test_show_latent_draws_every_point_where_it_is(ax, points):
 
     assert drawn.axes is ax and ax.collections[0] is drawn
     np.testing.assert_allclose(drawn.get_offsets(), z)
+
+
+def test_show_latent_draws_small_dots_through_which_others_are_seen(ax, points):
+    small, large = (figures.show_latent(points[0].requires_grad_(), ax=ax, **size) for size in ({}, {"size": 9}))
+
+    assert list(small.get_sizes()) == [3] and list(large.get_sizes()) == [9]
+    assert list(small.get_linewidths()) == [0] and set(small.get_facecolors()[:, 3]) == {0.7}
 
 
 def test_show_latent_gives_each_class_its_fixed_colour(ax, points):
@@ -282,6 +307,14 @@ def test_show_latent_writes_the_name_of_each_class_on_its_median(ax, points):
     for name, label in [("T-shirt/top", 0), ("Dress", 3), ("Ankle boot", 9)]:
         np.testing.assert_allclose(written[name].get_position(), np.median(z[y == label], axis=0), rtol=1e-6)
         assert (written[name].get_ha(), written[name].get_va()) == ("center", "center")
+        assert written[name].get_weight() == "bold"
+
+
+def test_the_names_of_the_classes_have_a_white_halo(ax):
+    figures.show_latent(torch.zeros(1, 2), torch.zeros(1, dtype=torch.int64), ax=ax)
+
+    (halo,) = ax.texts[0].get_path_effects()
+    assert halo._gc == {"linewidth": 3, "foreground": "white"}
 
 
 def test_show_latent_moves_names_apart_that_would_cover_each_other(ax):
@@ -294,6 +327,27 @@ def test_show_latent_moves_names_apart_that_would_cover_each_other(ax):
     positions = {text.get_text(): text.get_position() for text in ax.texts}
     assert [positions[name][0] for name in CLASSES[:7]] == pytest.approx(places[:, 0].tolist())  # only upwards
     assert positions["Shirt"] == pytest.approx((3, 0))  # which stands alone
+
+
+AT_2 = torch.tensor([[2.0, 0.2], [2.1, 0.0]])  # the upper one first by name, by label and from left to right
+
+
+@pytest.mark.parametrize("labels", [(9, 1), (1, 9)])
+def test_a_name_moves_above_a_lower_one_by_the_height_of_a_line(ax, labels):
+    figures.show_latent(AT_2, torch.tensor(labels), ax=ax)
+
+    upper, lower = (text for label in labels for text in ax.texts if text.get_text() == CLASSES[label])
+    assert lower.get_position() == pytest.approx((2.1, 0))
+    inches = min(ax.get_position().size * ax.figure.get_size_inches())
+    line = 1.1 * plt.rcParams["font.size"] / 72  # inches
+    assert upper.get_position() == pytest.approx((2, line / inches * 8), rel=1e-3)
+
+
+@pytest.mark.parametrize("place", [(1.1, 0.0), (-1.1, 0.1), (0.0, 1.0), (0.1, 3.0)])
+def test_names_that_stand_side_by_side_or_far_above_stay(ax, place):
+    figures.show_latent(torch.tensor([[0.0, 0.0], place]), torch.tensor([3, 6]), ax=ax)  # Dress and Shirt
+
+    assert {text.get_text(): text.get_position() for text in ax.texts}["Shirt"] == pytest.approx(place)
 
 
 def test_show_latent_leaves_the_names_out_when_asked(ax, points):
@@ -323,7 +377,8 @@ def test_show_latent_refuses_other_than_two_dimensions(ax, shape):
 
 
 def test_the_two_sigma_ellipse_of_a_posterior_holds_865_of_1000_of_its_draws(ax):
-    ellipses = figures.show_posteriors(torch.tensor([[1.0, -2.0]]), torch.tensor([[0.09, 0.25]]).log(), ax)
+    mu = torch.tensor([[1.0, -2.0]], requires_grad=True)
+    ellipses = figures.show_posteriors(mu, torch.tensor([[0.09, 0.25]]).log().requires_grad_(), ax)
 
     axes = np.array([ellipses.get_widths()[0], ellipses.get_heights()[0]]) / 2
     draws = np.random.default_rng(0).normal((1, -2), (0.3, 0.5), size=(100_000, 2))
@@ -344,6 +399,13 @@ def test_show_posteriors_draws_each_ellipse_around_its_mean_in_units_of_the_plan
     assert (left, right, bottom, top) == pytest.approx((0.4, 1.6, -3, -1), abs=0.04)
 
 
+def test_show_posteriors_draws_thin_lines_and_fills_nothing(ax):
+    ellipses = figures.show_posteriors(torch.zeros(2, 2), torch.zeros(2, 2), ax)
+
+    assert list(ellipses.get_linewidths()) == [0.8] and len(ellipses.get_facecolors()) == 0
+    assert ellipses.get_edgecolors().tolist() == [[0, 0, 0, 1]]
+
+
 def test_posteriors_in_other_than_two_dimensions_are_refused():
     with pytest.raises(ValueError, match=r"^mu: expected shape \(N, 2\), received \(5, 3\)"):
         figures.show_posteriors(torch.zeros(5, 3), torch.zeros(5, 3))
@@ -362,7 +424,8 @@ def test_show_scale_draws_one_named_bar_per_cost_with_the_dearest_on_top(ax):
     assert [bar.get_width() for bar in bars] == [189.9, 385.04, 543.4]
     assert [label.get_text() for label in ax.get_yticklabels()] == ["floor", "mean image", "no idea"]
     assert [text.get_text() for text in ax.texts] == ["189.9", "385.0", "543.4"]
-    assert not ax.yaxis_inverted() and ax.get_xlim()[0] == 0 and ax.get_xlim()[1] > 543.4
+    assert not ax.yaxis_inverted() and ax.get_xlim() == pytest.approx((0, 1.12 * 543.4))  # room for the values
+    assert [text.xyann for text in ax.texts] == [(3, 0)] * 3
     assert ax.get_xlabel() == "cost (nats per image)"
 
 

@@ -75,6 +75,17 @@ def test_number_that_is_off_by_tol_itself_is_within_it(record, printed, value, m
     assert printed("count", value, tol=3).startswith(mark)
 
 
+def test_the_last_bit_of_a_number_does_not_push_it_beyond_tol(record, printed):
+    record("share", 0.3, tol=0.1)
+
+    assert 0.4 - 0.3 > 0.1 and printed("share", 0.4, tol=0.1).startswith("✓")
+
+
+@pytest.mark.filterwarnings("error")
+def test_number_that_still_has_its_graph_is_taken_without_a_warning(printed):
+    assert printed("loss", torch.tensor(1.5, requires_grad=True), tol=0.1) == "· loss: 1.50"
+
+
 @pytest.mark.parametrize("value, shown", [(math.nan, "nan"), (math.inf, "inf"), (-math.inf, "-inf")])
 def test_number_that_is_none_is_printed_behind_a_cross_and_raises_nothing(record, printed, value, shown):
     record("loss", 252.8, **NATS)

@@ -66,6 +66,10 @@ def test_split_has_the_promised_size_types_and_range(splits, split, size):
     assert y.unique().tolist() == list(range(10))
 
 
+def test_the_splits_end_where_the_files_do():
+    assert [part.stop for part in helpers.SPLITS.values()] == [55_000, 60_000, 10_000]
+
+
 def test_train_then_validation_is_the_training_file_in_order(splits):
     x, y = (torch.cat(parts).numpy() for parts in zip(splits["train"], splits["validation"]))
 
