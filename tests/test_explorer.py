@@ -221,10 +221,13 @@ REFUSED = {
     "three columns": ({"codes": torch.zeros(4, 3)}, r"codes: expected shape \(N, 2\), received \(4, 3\)"),
     "no codes": ({"codes": CODES[:0], "labels": LABELS[:0]}, r"codes: expected shape \(N, 2\), received \(0, 2\)"),
     "NaN codes": ({"codes": CODES * float("nan")}, "codes: expected finite numbers"),
+    "one huge code": ({"codes": CODES.index_fill(0, torch.tensor(2), 1e5)}, "codes: expected finite numbers"),
     "huge codes": ({"codes": CODES + 1e5}, "codes: expected finite numbers"),
     "few labels": ({"labels": LABELS[:3]}, r"labels: expected one int64 for each of 4 codes, .* \(3,\)"),
     "float labels": ({"labels": LABELS.float()}, "labels: expected one int64 .* torch.float32"),
     "label 10": ({"labels": LABELS + 10}, "labels: expected classes 0 to 9, received 10 to 10"),
+    "one label 10": ({"labels": torch.tensor([0, 3, 10, 0])}, "labels: expected classes 0 to 9, received 0 to 10"),
+    "one label -1": ({"labels": torch.tensor([0, 3, -1, 0])}, "labels: expected classes 0 to 9, received -1 to 3"),
     "label -1": ({"labels": LABELS - 1}, "labels: expected classes 0 to 9, received -1 to -1"),
     "3-D": ({"model": helpers.VAE(latent_dim=3)}, r"from 2 numbers to 784 logits, received Linear\(in_features=3"),
     "ReLU": ({"model": with_decoder(linear(2, 8), torch.nn.ReLU(), linear(8, 784))}, r"received .*ReLU\(\)"),
@@ -276,7 +279,9 @@ def test_without_anywidget_python_moves_the_sliders_and_the_picture_is_what_torc
     explorer.z = (1.5, -0.5)
 
     assert [slider.value for slider in explorer.children[0].children] == [1.5, -0.5]
-    pixels = plt.imread(io.BytesIO(explorer.children[1].value))[::10, ::10, 0].ravel()
+    picture = plt.imread(io.BytesIO(explorer.children[1].value))
+    assert picture.shape == (280, 280, 4) and (picture[:, :, 3] == 1).all()
+    pixels = picture[::10, ::10, 0].ravel()
     np.testing.assert_allclose(255 * pixels, grey_levels(vae, (1.5, -0.5)), atol=0.01)
 
 
@@ -1032,7 +1037,7 @@ def test_a_model_without_an_encoder_has_a_pen_and_no_largest_gaps(alone, test_im
 def test_show_sends_new_weights_and_codes(vae, points):
     explorer, other = latent_explorer(vae, *points), helpers.VAE()
     explorer.show(other, points[0] / 2)
-    fresh = latent_explorer(other, points[0] / 2, points[1])
+    fresh = latent_explorer(other, (points[0] / 2).requires_grad_(), points[1])
     assert (explorer.weights, explorer.codes, explorer.labels) == (fresh.weights, fresh.codes, fresh.labels)
     assert explorer.encoder == ""  # without a pen it has none
     explorer.encoder = "of a pen"

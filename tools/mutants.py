@@ -135,6 +135,16 @@ EQUIVALENT = {  # room: "function: old -> new": why no test can notice
         "(abs(x - x_below) <= 0.27 * line * (len(name) + len(other)))": "no distance is exactly that",
         "_name_classes: y < y_below + line -> (y <= y_below + line)": "no distance is exactly that",
     },
+    "explorer/__init__.py": {
+        "_state_of: base64.b64encode(bytes(labels.cpu()[_kept(codes)].tolist())).decode() -> "
+        "(base64.b64encode(bytes(labels.cpu()[_kept(codes)].tolist())))": "traitlets makes text of it as well",
+        "_state_of: labels.cpu()[_kept(codes)].tolist() -> (labels.cpu()[_kept(codes)])": "a tensor has bytes as well",
+        "_base64: values.detach().numpy().tobytes() -> (values.detach().numpy())": "an array has bytes as well",
+        "_check_codes: labels.max().item() -> (labels.max())": NUMBER,
+        "_check_codes: labels.min().item() -> (labels.min())": NUMBER,
+        "_add_sliders.show: grey.repeat_interleave(10, 0).repeat_interleave(10, 1).numpy() -> "
+        "(grey.repeat_interleave(10, 0).repeat_interleave(10, 1))": TENSOR,
+    },
     "exact.py": {
         "module: 10_000 -> (9999)": BATCH,
         "module: 10_000 -> (10001)": BATCH,
