@@ -1054,7 +1054,11 @@ def test_before_a_training_where_all_classes_lie_on_one_spot_no_name_is_written(
     for spread in (1, 0.05, 0):
         latent_explorer(vae, spread * points[0], points[1])
     latent_explorer(vae, 0 * points[0], 0 * points[1])  # one class alone has its name
-    assert asked == [(True, 3), (False, 30), (False, 30), (True, 3)]
+    latent_explorer(vae, points[0] * torch.tensor([0.0, 1.0]), points[1])  # apart on one axis
+    latent_explorer(vae, 3 + 0.05 * points[0], points[1])  # one spot that is not the middle
+    latent_explorer(vae, 0 * points[0], points[1] % 2)  # two classes
+    apart, together = (True, 3), (False, 30)
+    assert asked == [apart, together, together, apart, apart, together, together]
 
 
 def test_the_script_and_the_still_picture_agree_when_classes_are_together():
