@@ -56,8 +56,9 @@ def log_likelihood(model: VAE, x: Tensor, size: int = 200, half_width: float = 5
     mass = coarse.flatten(1).softmax(dim=1).view_as(coarse)
     _warn_of_border(1 - mass[:, 1:-1, 1:-1].sum(dim=(1, 2)), half_width)
     fine = coarse + 2 * math.log(h)
-    for row, column in (mass > math.exp(-NEGLIGIBLE)).any(dim=0).nonzero().tolist() if refine > 1 else ():
-        chosen = mass[:, row, column] > math.exp(-NEGLIGIBLE)
+    held = mass > math.exp(-NEGLIGIBLE)
+    for row, column in held.any(dim=0).nonzero().tolist() if refine > 1 else ():
+        chosen = held[:, row, column]
         points = plane_grid(_cut(tiles[column], h, refine), _cut(tiles[row], h, refine))
         fine[chosen, row, column] = log_joint(model, x[chosen], points).logsumexp(dim=1) + 2 * math.log(h / refine)
     return fine.flatten(1).logsumexp(dim=1)

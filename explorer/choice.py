@@ -11,7 +11,7 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from exact import elbo, log_joint
+from exact import POINTS, elbo, log_joint
 from helpers import CLASSES, VAE, cross_entropy, plane_grid
 
 CANDIDATES = 600  # of the given images, evenly spread
@@ -31,10 +31,10 @@ def choose_images(model: VAE, x: Tensor, labels: Tensor) -> dict[int, str]:
     x, labels = x[index], labels[index]
     axis = (torch.arange(SIZE) + 0.5) * 2 * HALF_WIDTH / SIZE - HALF_WIDTH
     joint = torch.empty(len(x), SIZE**2)
-    for part, points in zip(joint.split(10_000, dim=1), plane_grid(axis).split(10_000)):
+    for part, points in zip(joint.split(POINTS, dim=1), plane_grid(axis).split(POINTS)):
         part.copy_(log_joint(model, x, points))
     log_p = joint.logsumexp(dim=1) + 2 * math.log(2 * HALF_WIDTH / SIZE)
-    second = torch.tensor([_second(mass.view(SIZE, SIZE)) for mass in (row.softmax(dim=0) for row in joint)])
+    second = torch.tensor([_second(row.softmax(dim=0).view(SIZE, SIZE)) for row in joint])
     ranks = {"Two modes": second}
     if model.encoder is not None:
         ranks["Largest gap"] = log_p - elbo(model, x)

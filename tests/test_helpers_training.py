@@ -519,16 +519,14 @@ def test_judge_is_repeatable_and_more_epochs_make_it_surer(toys):
 
 
 def test_judge_is_one_network_with_one_recipe(toys, monkeypatch):
-    x, y, judge = toys
-    seen, schedule = [], helpers.OneCycleLR
+    x, y, _ = toys
+    seen, schedule, judge = [], helpers.OneCycleLR, helpers.mlp(784, 256, 256, 10)
     monkeypatch.setattr(helpers, "OneCycleLR", lambda *given, **named: seen.append(named) or schedule(*given, **named))
-    monkeypatch.setattr(helpers, "mlp", lambda *sizes: seen.append(sizes) or judge.requires_grad_())
-    hook = judge.register_forward_pre_hook(lambda module, inputs: seen.append(len(inputs[0])))
+    monkeypatch.setattr(helpers, "mlp", lambda *sizes: seen.append(sizes) or judge)
+    judge.register_forward_pre_hook(lambda module, inputs: seen.append(len(inputs[0])))
 
     helpers.train_judge(x[:257], y[:257])
 
-    hook.remove()
-    judge.requires_grad_(False)
     assert seen == [(784, 256, 256, 10), {"max_lr": 3e-3, "total_steps": 15}, *[128, 128, 1] * 5]
 
 

@@ -91,7 +91,7 @@ OBJECTS = (  # a call of theirs stays; one of any other x.f() becomes x
 BATCH = "the size of a batch changes no result"
 NUMBER = "a tensor of one number is printed like the number"
 SMALL = "far below the last digit that is printed"
-NEVER = "no share is exactly that"
+NEVER = "no number is exactly that"
 TENSOR = "matplotlib and Python take a tensor as well"
 NAME = "the name of a folder that is gone when all goes well"
 EQUIVALENT = {  # room: "function: old -> new": why no test can notice
@@ -132,8 +132,8 @@ EQUIVALENT = {  # room: "function: old -> new": why no test can notice
         "show_latent: y.unique().tolist() -> (y.unique())": TENSOR,
         "show_latent: y.unique() -> (y)": "only slower",
         "_name_classes: abs(x - x_below) < 0.27 * line * (len(name) + len(other)) -> "
-        "(abs(x - x_below) <= 0.27 * line * (len(name) + len(other)))": "no distance is exactly that",
-        "_name_classes: y < y_below + line -> (y <= y_below + line)": "no distance is exactly that",
+        "(abs(x - x_below) <= 0.27 * line * (len(name) + len(other)))": NEVER,
+        "_name_classes: y < y_below + line -> (y <= y_below + line)": NEVER,
     },
     "explorer/__init__.py": {
         "_state_of: base64.b64encode(bytes(labels.cpu()[_kept(codes)].tolist())).decode() -> "
@@ -149,10 +149,9 @@ EQUIVALENT = {  # room: "function: old -> new": why no test can notice
         "module: 10_000 -> (9999)": BATCH,
         "module: 10_000 -> (10001)": BATCH,
         "log_likelihood: mass > math.exp(-NEGLIGIBLE) -> (mass >= math.exp(-NEGLIGIBLE))": NEVER,
-        "log_likelihood: mass[:, row, column] > math.exp(-NEGLIGIBLE) -> "
-        "(mass[:, row, column] >= math.exp(-NEGLIGIBLE))": NEVER,
-        "log_likelihood: (mass > math.exp(-NEGLIGIBLE)).any(dim=0).nonzero().tolist() -> "
-        "((mass > math.exp(-NEGLIGIBLE)).any(dim=0).nonzero())": "a tensor of one number indexes like the number",
+        "log_likelihood: held.any(dim=0).nonzero().tolist() -> (held.any(dim=0).nonzero())": (
+            "a tensor of one number indexes like the number"
+        ),
         "posterior: 1 -> (2)": "it only has to be one at least",
         "posterior: 1 -> (3)": "it only has to be one at least",
         "posterior: 1 -> (10)": "it only has to be one at least",
