@@ -246,7 +246,8 @@ def test_the_posterior_in_parts_is_that_of_all(smooth, x, monkeypatch, points, r
     monkeypatch.setattr(exact, "POINTS", points)
     decoded = watch(smooth)
 
-    torch.testing.assert_close(exact.posterior(smooth, x, size=15), whole)
+    # a step of float32 is 6e-5 at 600 nats, and products of other shapes are rounded elsewhere
+    torch.testing.assert_close(exact.posterior(smooth, x, size=15), whole, rtol=2e-3, atol=1e-7)
     assert [len(z) for z in decoded] == [15 * rows] * (15 // rows)
 
 
