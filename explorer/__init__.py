@@ -239,7 +239,7 @@ def _page_decoder(model: VAE) -> nn.Sequential:
 
 def _page_layers(network: nn.Module, name: str, n_in: int, n_out: int, outputs: str) -> nn.Sequential:
     layers = list(network) if isinstance(network, nn.Sequential) else [network]
-    linear = [layer for layer in layers[::2] if type(layer) is nn.Linear and layer.bias is not None]
+    linear = [layer for layer in layers if type(layer) is nn.Linear and layer.bias is not None]
     known = len(layers) == 2 * len(linear) - 1 and all(type(layer) is nn.SiLU for layer in layers[1::2])
     if not (known and linear[0].in_features == n_in and linear[-1].out_features == n_out):
         received = ", ".join(str(layer).partition("\n")[0] for layer in layers)
@@ -247,7 +247,7 @@ def _page_layers(network: nn.Module, name: str, n_in: int, n_out: int, outputs: 
             f"model: expected {'an' if name[0] == 'e' else 'a'} {name} of Linear layers with SiLU between them, from "
             f"{n_in} numbers to {outputs}, received {received}; helpers.VAE(latent_dim=2) has one"
         )
-    network = copy.deepcopy(network).cpu().half().float()
+    network = copy.deepcopy(nn.Sequential(*layers)).cpu().half().float()
     if not all(weight.isfinite().all() for weight in network.parameters()):
         raise ValueError("model: expected finite weights, received NaN, infinity or more than 65,504; train it again")
     return network

@@ -7,6 +7,7 @@ they fail. The notebook's front end is the one that is installed: JupyterLab, or
 import base64
 import builtins
 import contextlib
+import copy
 import importlib.util
 import io
 import json
@@ -127,6 +128,18 @@ def test_any_depth_of_the_decoder_is_taken(points, hidden):
     assert latent_explorer(helpers.VAE(hidden=hidden), *points).sizes == [2, *reversed(hidden), 784]
 
 
+def test_a_decoder_that_is_one_layer_is_taken(points):
+    model = with_decoder()
+    model.decoder = linear(2, 784)
+    assert latent_explorer(model, *points).sizes == [2, 784]
+
+
+def test_the_weights_of_the_model_stay_as_they_are(vae, points):
+    before = copy.deepcopy(vae.state_dict())
+    latent_explorer(vae, *points)
+    torch.testing.assert_close(vae.state_dict(), before, rtol=0, atol=0)
+
+
 def test_float16_keeps_every_garment_of_the_plane_within_one_grey_level(vae):
     z = LATENT_LIMIT * (2 * torch.rand(3000, 2, generator=torch.Generator().manual_seed(1)) - 1)
 
@@ -231,6 +244,14 @@ REFUSED = {
     "label -1": ({"labels": LABELS - 1}, "labels: expected classes 0 to 9, received -1 to -1"),
     "3-D": ({"model": helpers.VAE(latent_dim=3)}, r"from 2 numbers to 784 logits, received Linear\(in_features=3"),
     "ReLU": ({"model": with_decoder(linear(2, 8), torch.nn.ReLU(), linear(8, 784))}, r"received .*ReLU\(\)"),
+    "ReLU after SiLU": (
+        {"model": with_decoder(linear(2, 8), torch.nn.SiLU(), linear(8, 8), torch.nn.ReLU(), linear(8, 784))},
+        r"received .*ReLU\(\)",
+    ),
+    "a network in a network": (
+        {"model": with_decoder(torch.nn.Sequential(linear(2, 784)))},
+        r"received Sequential\(; helpers",
+    ),
     "sigmoid": ({"model": with_decoder(linear(2, 784), torch.nn.Sigmoid())}, r"received .*Sigmoid\(\)"),
     "783": ({"model": with_decoder(linear(2, 783))}, "out_features=783"),
     "no bias": ({"model": with_decoder(linear(2, 784, bias=False))}, "bias=False"),
