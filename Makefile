@@ -4,7 +4,7 @@
 # make site       build the book from the committed notebooks, into site/_build/html
 # make bench      set up, then the benchmark
 # make mutants    set up, then break the modules on purpose, again and again, and list what no test notices (hours)
-# make elsewhere  all tests again as on other machines: one thread, other rounding, oneDNN's products, oldest versions
+# make elsewhere  all tests again as on other machines: all threads, other rounding, oneDNN's products, oldest versions
 # make test-colab all tests and notebooks with the versions that Colab has, in an environment of its own
 PYTHON ?= python3
 BIN := .venv/bin
@@ -16,7 +16,7 @@ test: setup .venv-site/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python tools/notebooks.py check
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 lab: setup
 	$(BIN)/jupyter lab --notebook-dir=notebooks
@@ -31,7 +31,7 @@ mutants: setup
 	OMP_NUM_THREADS=1 $(BIN)/python tools/mutants.py
 
 elsewhere: setup .venv-oldest/installed
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+	$(BIN)/python -m pytest
 	MKL_CBWR=COMPATIBLE ATEN_CPU_CAPABILITY=default $(BIN)/python -m pytest
 	folder=$$(mktemp -d); cp -r tests/onednn/. $$folder; IPYTHONDIR=$$folder $(BIN)/python -m pytest notebooks
 	.venv-oldest/bin/python -m pytest

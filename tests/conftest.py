@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 
 import matplotlib
+import pytest
 
 SCRATCH = tempfile.TemporaryDirectory(prefix="vae-tests-", ignore_cleanup_errors=True)  # removed when pytest ends
 os.environ["VAE_OUTPUT"] = SCRATCH.name  # before anything imports storage; nbval's kernels inherit it
@@ -26,3 +27,17 @@ def pytest_configure(config):
     path.write_text(SANITISER, encoding="ascii")
     if hasattr(config.option, "nbval_sanitize_with"):  # not where nbval is switched off
         config.option.nbval_sanitize_with = str(path)
+
+
+@pytest.hookimpl(optionalhook=True)  # of pytest-xdist, with which `make test` runs two tests at a time
+def pytest_xdist_make_scheduler(config, log):
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        """A file runs in one process, and so do all notebooks: the later ones load what notebook 3 has trained."""
+
+        def _split_scope(self, nodeid):
+            file = nodeid.partition("::")[0]
+            return "notebooks" if file.endswith(".ipynb") else file
+
+    return ByFile(config, log)
