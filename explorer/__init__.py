@@ -271,7 +271,7 @@ def _draw_still(model: VAE, codes: Tensor, labels: Tensor) -> bytes:
     figure = plt.Figure(figsize=(8, 4), layout="constrained")  # not pyplot's, which the notebook would show as well
     left, right = figure.subplots(1, 2)
     medians = torch.stack([codes[labels == label].median(dim=0).values for label in labels.unique()])
-    together = len(medians) > 1 and (medians.amax(dim=0) - medians.amin(dim=0)).max() < TOGETHER
+    together = len(medians) > 1 and (medians - medians.amin(dim=0)).max() < TOGETHER
     show_latent(codes, labels, left, names=not together, size=30 if together else 3)
     ticks = torch.linspace(-3, 3, 9)
     show_images(decode(model, plane_grid(ticks, ticks.flip(0))), 9, right)

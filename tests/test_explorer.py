@@ -134,10 +134,11 @@ def test_a_decoder_that_is_one_layer_is_taken(points):
     assert latent_explorer(model, *points).sizes == [2, 784]
 
 
-def test_the_weights_of_the_model_stay_as_they_are(vae, points):
-    before = copy.deepcopy(vae.state_dict())
-    latent_explorer(vae, *points)
-    torch.testing.assert_close(vae.state_dict(), before, rtol=0, atol=0)
+def test_the_weights_of_the_model_stay_as_they_are(points):
+    model = helpers.VAE(hidden=(8,))  # the reference's are those of float16 already
+    before = copy.deepcopy(model.state_dict())
+    latent_explorer(model, *points)
+    torch.testing.assert_close(model.state_dict(), before, rtol=0, atol=0)
 
 
 def test_float16_keeps_every_garment_of_the_plane_within_one_grey_level(vae):
@@ -1076,7 +1077,7 @@ def test_before_a_training_where_all_classes_lie_on_one_spot_no_name_is_written(
         latent_explorer(vae, spread * points[0], points[1])
     latent_explorer(vae, 0 * points[0], 0 * points[1])  # one class alone has its name
     latent_explorer(vae, points[0] * torch.tensor([0.0, 1.0]), points[1])  # apart on one axis
-    latent_explorer(vae, 3 + 0.05 * points[0], points[1])  # one spot that is not the middle
+    latent_explorer(vae, 3 + 0.05 * points[0][7:], points[1][7:])  # one spot that is not the middle
     latent_explorer(vae, 0 * points[0], points[1] % 2)  # two classes
     apart, together = (True, 3), (False, 30)
     assert asked == [apart, together, together, apart, apart, together, together]

@@ -140,6 +140,8 @@ EQUIVALENT = {  # room: "function: old -> new": why no test can notice
         "(base64.b64encode(bytes(labels.cpu()[_kept(codes)].tolist())))": "traitlets makes text of it as well",
         "_state_of: labels.cpu()[_kept(codes)].tolist() -> (labels.cpu()[_kept(codes)])": "a tensor has bytes as well",
         "_base64: values.detach().numpy().tobytes() -> (values.detach().numpy())": "an array has bytes as well",
+        "_draw_still: (medians - medians.amin(dim=0)).max() < TOGETHER -> "
+        "((medians - medians.amin(dim=0)).max() <= TOGETHER)": NEVER,
         "_check_codes: labels.max().item() -> (labels.max())": NUMBER,
         "_check_codes: labels.min().item() -> (labels.min())": NUMBER,
         "_add_sliders.show: grey.repeat_interleave(10, 0).repeat_interleave(10, 1).numpy() -> "
