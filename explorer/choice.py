@@ -30,11 +30,14 @@ def choose_images(model: VAE, x: Tensor, labels: Tensor) -> dict[int, str]:
     index = torch.linspace(0, len(x) - 1, min(len(x), CANDIDATES), dtype=torch.float64).long()
     x, labels = x[index], labels[index]
     axis = (torch.arange(SIZE) + 0.5) * 2 * HALF_WIDTH / SIZE - HALF_WIDTH
-    joint = torch.empty(len(x), SIZE**2)
-    for part, points in zip(joint.split(POINTS, dim=1), plane_grid(axis).split(POINTS)):
-        part.copy_(log_joint(model, x, points))
+    rows = 2 * max(1, POINTS // SIZE // 2)
+    joint = []  # of cells put together by fours, as the page does for its islands
+    for z2 in axis.split(rows):
+        cells = log_joint(model, x, plane_grid(axis, z2)).view(len(x), -1, 2, SIZE // 2, 2)
+        joint.append(cells.logsumexp(dim=(2, 4)).flatten(1))
+    joint = torch.cat(joint, dim=1)
     log_p = joint.logsumexp(dim=1) + 2 * math.log(2 * HALF_WIDTH / SIZE)
-    second = torch.tensor([_second(row.softmax(dim=0).view(SIZE, SIZE)) for row in joint])
+    second = torch.tensor([_second(mass.view(SIZE // 2, -1)) for mass in joint.softmax(dim=1)])
     ranks = {"Two modes": second}
     if model.encoder is not None:
         ranks["Largest gap"] = log_p - elbo(model, x)
@@ -73,11 +76,8 @@ def plane_peaks(model: VAE, x: Tensor) -> Tensor:
 
 
 def _second(mass: Tensor) -> float:
-    """Return the share of a posterior (SIZE, SIZE) that is in its second island; 0 where there is one island.
-
-    Its cells are put together by fours: those of the page's islands.
-    """
-    values = mass.double().view(SIZE // 2, 2, SIZE // 2, 2).sum(dim=(1, 3)).numpy()
+    """Return the share of a posterior (rows, columns) that is in its second island; 0 where there is one island."""
+    values = mass.double().numpy()
     order = np.sort(values, axis=None)[::-1]
     least = order[min(np.searchsorted(order.cumsum(), 0.99), order.size - 1)]
     parts, count = ndimage.label(values >= least, structure=np.ones((3, 3)))

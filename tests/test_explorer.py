@@ -141,6 +141,22 @@ def test_the_weights_of_the_model_stay_as_they_are(points):
     torch.testing.assert_close(model.state_dict(), before, rtol=0, atol=0)
 
 
+def test_the_page_has_the_encoder_in_float16(vae):
+    weights = torch.cat([weight.detach().flatten() for weight in vae.encoder.parameters()]).half()
+    assert _encoder_state(vae) == {
+        "encoder_sizes": [784, 256, 256, 256, 256, 4],
+        "encoder": base64.b64encode(weights.numpy().tobytes()).decode(),
+    }
+
+
+def test_an_encoder_that_the_page_cannot_run_is_refused():
+    model = helpers.VAE(hidden=(8,))
+    model.encoder[1] = torch.nn.ReLU()
+    expected = "an encoder of Linear layers .*, from 784 numbers to a mean and a log variance for each axis"
+    with pytest.raises(ValueError, match=rf"expected {expected}, received Linear.*ReLU"):
+        _encoder_state(model)
+
+
 def test_float16_keeps_every_garment_of_the_plane_within_one_grey_level(vae):
     z = LATENT_LIMIT * (2 * torch.rand(3000, 2, generator=torch.Generator().manual_seed(1)) - 1)
 
