@@ -24,7 +24,7 @@ def prices_of_shoes(prices, x: Tensor, y: Tensor):
         "that is one class only; shoes are the classes 5, 7 and 9": prices_of(x[y == 7]),
     }
     compare(shaped(prices, (2,)).sort(descending=True).values, prices_of(shoes), 0.01, mistakes)
-    return "Shoes differ less from their mean than garments do, so there is less to tell, and it dies at a lower price."
+    return "The first is higher than that of all garments and the second lower: shoes differ more along one direction."
 
 
 @task("8.2", "one number, the beta that the colleague trains")
@@ -39,8 +39,8 @@ def read_the_code(beta):
     mistakes = {
         "the squares are averaged over 784 pixels: which sum is 0.001 of the KL compared with?": 0.001,
         "that is 1 / beta": 1 / 0.784,
-        "that is for the variance 1, whose negative logarithm has half of the square": 1.568,
-        "with the variance ½ the factors ½ and 2 cancel": 0.392,
+        "that is for the variance 1, whose negative logarithm has half of the square": 0.392,
+        "with the variance ½ the factors ½ and 2 cancel": 1.568,
     }
     compare(beta, 0.784, 1e-3, mistakes)
     return "A thousandth looks like almost nothing, and is nearly the full price."

@@ -35,6 +35,7 @@ import exact
 import helpers
 import storage
 from explorer import STATE, TOGETHER, _bytes64, _encoder_state, _page_decoder, latent_explorer
+from explorer.choice import plane_peaks
 from figures import COLORS, LATENT_LIMIT
 from tools import notebooks as tool
 
@@ -1006,6 +1007,13 @@ def test_the_images_to_start_from_are_thirty_by_a_rule(penned, vae, test_images)
     assert (log_p - elbo)[of["Largest gap"]].min() > (log_p - elbo)[of["Typical"]].median()
     above = -log_p - helpers.cross_entropy(x[index], x[index])
     assert above[of["Outsider"]].min() > above[of["Typical"]].max()
+
+
+def test_with_a_pen_the_page_has_the_encoder_and_the_other_decoder(penned, vae, alone, test_images):
+    x, labels = test_images
+    other = latent_explorer(alone, plane_peaks(alone, x), labels)
+    assert {name: getattr(penned, name) for name in _encoder_state(vae)} == _encoder_state(vae)
+    assert (penned.alone_sizes, penned.alone_weights, penned.alone_codes) == (other.sizes, other.weights, other.codes)
 
 
 def test_an_image_that_is_offered_for_its_two_modes_has_two_islands_on_the_page(browser, penned, tmp_path):
