@@ -1056,6 +1056,17 @@ class Halved(helpers.VAE):
         return mu / 2, logvar
 
 
+class Moved(helpers.VAE):
+    """Encodes what its layers do, moved by `mu` and `logvar` along one axis."""
+
+    def __init__(self, mu, logvar):
+        super().__init__(hidden=(8,))
+        self.by = torch.tensor([[mu, 0.0], [logvar, 0.0]])
+
+    def encode(self, x):
+        return tuple(value + by for value, by in zip(super().encode(x), self.by))
+
+
 @pytest.mark.parametrize(
     "changed, message",
     [
@@ -1063,8 +1074,13 @@ class Halved(helpers.VAE):
         ({"images": torch.zeros(4, 784) + 2}, r"images: expected pixels in \[0, 1\]"),
         ({"images": None, "alone": helpers.VAE(hidden=(8,))}, "images: expected those of the codes where `alone`"),
         ({"model": Halved(hidden=(8,))}, "the two halves of encoder"),
+        ({"model": Moved(0.015, 0)}, r"codes 0\.01\d and log variances 0\.00\d off"),
+        ({"model": Moved(-0.015, 0)}, r"codes 0\.01\d and log variances 0\.00\d off"),
+        ({"model": Moved(0, 0.03)}, r"codes 0\.00\d and log variances 0\.0[23]\d off"),
+        ({"model": Moved(0, -0.03)}, r"codes 0\.00\d and log variances 0\.0[23]\d off"),
+        ({"alone": Shifted(3)}, "grey levels off"),
     ],
-    ids=["few", "two", "none", "another way to encode"],
+    ids=["few", "two", "none", "another way to encode", "mu", "-mu", "logvar", "-logvar", "alone decodes otherwise"],
 )
 def test_what_the_pen_cannot_use_is_refused(changed, message):
     draws = torch.Generator().manual_seed(0)

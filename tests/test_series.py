@@ -151,6 +151,27 @@ def test_the_diagnosis_of_the_clinic_names_the_right_cause_and_no_other(clinic, 
     assert clinic["diagnose"](vae, held_out, clinic[loss_of], options.get("images", clinic["x"])) == [cause]
 
 
+def test_a_loss_that_is_on_no_list_gets_no_name_of_another(clinic):
+    def half_price(vae, batch):
+        mu, logvar = vae.encode(batch)
+        recon = helpers.reconstruction_loss(batch, vae.decode(vae.reparameterize(mu, logvar)))
+        return (recon + helpers.kl_divergence(mu, logvar) / 2).mean()
+
+    vae = helpers.load_vae(helpers.REFERENCE)
+    found = clinic["diagnose"](vae, clinic["x_val"][:500], half_price, clinic["x"])
+    assert found == ["the loss is none of the sums in this list"]
+
+
+def test_the_clinic_calls_a_variance_bounded_that_a_clamp_bounds(clinic):
+    class Clamped(helpers.VAE):
+        def encode(self, x):
+            mu, h = self.encoder(x).chunk(2, dim=1)
+            return mu, h.clamp(-10, 10)
+
+    vae = clinic["sound_mode"](Clamped())
+    assert clinic["diagnose"](vae, clinic["x_val"][:500], clinic["sound"], clinic["x"]) == ["healthy"]
+
+
 # the setup cell
 
 SETUP_CELL = tool.code_cells(tool.read(REAL[0]))[0].source
