@@ -158,6 +158,11 @@ def test_an_encoder_that_the_page_cannot_run_is_refused():
         _encoder_state(model)
 
 
+def test_a_picture_becomes_text_of_one_byte_a_pixel_to_the_nearest_grey_level():
+    text = _bytes64(torch.tensor([[0.0, 0.5015, 1.0]]))  # 127.9 of 255
+    assert isinstance(text, str) and base64.b64decode(text) == bytes([0, 128, 255])
+
+
 def test_float16_keeps_every_garment_of_the_plane_within_one_grey_level(vae):
     z = LATENT_LIMIT * (2 * torch.rand(3000, 2, generator=torch.Generator().manual_seed(1)) - 1)
 
