@@ -29,7 +29,7 @@ def pytest_configure(config):
         config.option.nbval_sanitize_with = str(path)
 
 
-@pytest.hookimpl(optionalhook=True)  # of pytest-xdist, with which `make test` runs two tests at a time
+@pytest.hookimpl(optionalhook=True)  # of pytest-xdist, with which `make test` runs two files at a time
 def pytest_xdist_make_scheduler(config, log):
     from xdist.scheduler import LoadScopeScheduling
 

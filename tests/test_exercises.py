@@ -40,9 +40,9 @@ SOLUTIONS = {
     for cell in notebook.cells
     for number, text in SOLUTION.findall(cell.source)
 }
-SLOW = {  # in place of the notebook's cells for a name: what takes less time; in 07 those cells train another model too
-    "06": {"log_p": "exact.log_likelihood(vae, x, refine=1)"},
-    "07": {"vae": "helpers.load_vae().requires_grad_(False)"},
+SHORT = {  # notebook and cell: what is executed in its place and takes less time; in 07 it trains no other model
+    ("06", "exact"): "log_p = exact.log_likelihood(vae, x, refine=1)",
+    ("07", "train-run"): "vae = helpers.load_vae().requires_grad_(False)",
 }
 IMAGES = {"train": 5000, "validation": 1000, "test": 500}
 OTHER_IMAGES = {"03": {"train": 1000}, "04": {"train": 20_000, "test": 2000}, "05": {"test": 10_000}}
@@ -75,29 +75,26 @@ def names_in(source):
 
 
 def needed(number):
-    """Return the cells of notebook `number` on which its exercises rely."""
+    """Return the sources of the cells of notebook `number` on which its exercises rely."""
     cells = [cell for cell in tool.code_cells(REAL[number]) if cell.source not in STUBS.values()]
     own = [n for n in STUBS if notebook_of(n) == number]
-    quick = SLOW.get(number, {}).keys()
-    wanted = set.union(*(names_in(f"{STUBS[n]}\n{SOLUTIONS[n]}")[0] for n in own)) - quick
+    wanted = set.union(*(names_in(f"{STUBS[n]}\n{SOLUTIONS[n]}")[0] for n in own))
     found = []
     for cell in reversed(cells):
-        taken, defined = names_in(cell.source)
+        source = SHORT.get((number, cell.id), cell.source)
+        taken, defined = names_in(source)
         if wanted & defined and cell.id != "setup":
-            wanted = (wanted - defined | taken) - quick
-            found = [cell, *found]
+            wanted = wanted - defined | taken
+            found = [source, *found]
     return found
 
 
 def prepare(number):
     """Return the names that notebook `number` has defined when its exercises begin."""
-    names, quick = {}, dict(SLOW.get(number, {}))
-    for source in (*(cell.source for cell in needed(number)), ""):
-        for name in [name for name in quick if names_in(quick[name])[0] <= names.keys()]:
-            names[name] = eval(quick.pop(name), names)
+    names = {}
+    for source in needed(number):
         torch.manual_seed(0)
         execute(source, names)
-    assert not quick
     return names
 
 

@@ -150,7 +150,7 @@ EQUIVALENT = {  # room: "function: old -> new": why no test can notice
         "_pen_state: 1000 -> (999)": SAMPLE,
         "_pen_state: 1000 -> (1001) (no. 2)": SAMPLE,
         "_pen_state: 1000 -> (999) (no. 2)": SAMPLE,
-        "_pen_state: (\"sizes\", \"weights\", \"codes\") -> (('weights', 'sizes', 'codes'))": "the order is nobody's",
+        "_pen_state: (\"sizes\", \"weights\", \"codes\") -> (('weights', 'sizes', 'codes'))": "the order of the names",
         "_check_encoder: torch.no_grad() -> (lambda function: function)": "only keeps more memory",
         "_check_encoder: \"\" -> ('_')": REFUSED,
         "_check_encoder: \"encoder\" -> ('encoder_')": REFUSED,
