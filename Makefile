@@ -32,9 +32,9 @@ mutants: setup
 
 elsewhere: setup .venv-oldest/installed
 	$(BIN)/python -m pytest
-	MKL_CBWR=COMPATIBLE ATEN_CPU_CAPABILITY=default $(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 MKL_CBWR=COMPATIBLE ATEN_CPU_CAPABILITY=default $(BIN)/python -m pytest -n 2
 	folder=$$(mktemp -d); cp -r tests/onednn/. $$folder; IPYTHONDIR=$$folder $(BIN)/python -m pytest notebooks
-	.venv-oldest/bin/python -m pytest
+	OMP_NUM_THREADS=1 .venv-oldest/bin/python -m pytest -n 2
 
 test-colab: setup .venv-colab/installed
 	.venv-colab/bin/python -m pytest

@@ -48,20 +48,20 @@ def log_likelihood(model: VAE, x: Tensor, size: int = 200, half_width: float = 5
     """
     axis, h = _axis(size, half_width, refine)
     tiles = list(axis.split(TILE))
-    coarse = torch.empty(len(x), len(tiles), len(tiles))  # log of the posterior's mass in each tile, up to log p(x)
+    log_mass = torch.empty(len(x), len(tiles), len(tiles))  # of p(x, z) in each tile, up to the area of a cell
     for row, z2 in enumerate(tiles):
         joint = log_joint(model, x, plane_grid(axis, z2)).view(len(x), len(z2), size)
         columns = joint.logsumexp(dim=1).split(TILE, dim=1)
-        coarse[:, row] = torch.stack([column.logsumexp(dim=1) for column in columns], dim=1)
-    mass = coarse.flatten(1).softmax(dim=1).view_as(coarse)
+        log_mass[:, row] = torch.stack([column.logsumexp(dim=1) for column in columns], dim=1)
+    mass = log_mass.flatten(1).softmax(dim=1).view_as(log_mass)
     _warn_of_border(1 - mass[:, 1:-1, 1:-1].sum(dim=(1, 2)), half_width)
-    fine = coarse + 2 * math.log(h)
+    log_mass += 2 * math.log(h)
     held = mass > math.exp(-NEGLIGIBLE)
     for row, column in held.any(dim=0).nonzero().tolist() if refine > 1 else ():
         chosen = held[:, row, column]
         points = plane_grid(_cut(tiles[column], h, refine), _cut(tiles[row], h, refine))
-        fine[chosen, row, column] = log_joint(model, x[chosen], points).logsumexp(dim=1) + 2 * math.log(h / refine)
-    return fine.flatten(1).logsumexp(dim=1)
+        log_mass[chosen, row, column] = log_joint(model, x[chosen], points).logsumexp(dim=1) + 2 * math.log(h / refine)
+    return log_mass.flatten(1).logsumexp(dim=1)
 
 
 def posterior(model: VAE, x: Tensor, size: int = 300, half_width: float = 5.0) -> Tensor:
@@ -70,8 +70,8 @@ def posterior(model: VAE, x: Tensor, size: int = 300, half_width: float = 5.0) -
     Rows run along z2 from -half_width, columns along z1. Warns and raises as `log_likelihood`.
     """
     axis, _ = _axis(size, half_width, 1)
-    rows = [log_joint(model, x, plane_grid(axis, z2)) for z2 in axis.split(max(1, POINTS // size))]
-    mass = torch.cat(rows, dim=1).softmax(dim=1).view(len(x), size, size)
+    rows = (log_joint(model, x, plane_grid(axis, z2)) for z2 in axis.split(max(1, POINTS // size)))
+    mass = torch.cat([*rows], dim=1).softmax(dim=1).view(len(x), size, size)
     _warn_of_border(1 - mass[:, 1:-1, 1:-1].sum(dim=(1, 2)), half_width)
     return mass
 
