@@ -19,7 +19,7 @@ test: setup .venv-site/installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 lab: setup
-	$(BIN)/jupyter lab --notebook-dir=notebooks
+	$(BIN)/jupyter lab --LabApp.default_url=/lab/tree/notebooks
 
 site: .venv-site/installed
 	.venv-site/bin/python site/build.py
@@ -30,20 +30,22 @@ bench: setup
 mutants: setup
 	OMP_NUM_THREADS=1 $(BIN)/python tools/mutants.py
 
-elsewhere: setup .venv-oldest/installed
+elsewhere: setup .venv-site/installed .venv-oldest/installed
 	$(BIN)/python -m pytest
 	OMP_NUM_THREADS=1 MKL_CBWR=COMPATIBLE ATEN_CPU_CAPABILITY=default $(BIN)/python -m pytest -n 2
 	folder=$$(mktemp -d); cp -r tests/onednn/. $$folder; IPYTHONDIR=$$folder $(BIN)/python -m pytest notebooks
 	OMP_NUM_THREADS=1 .venv-oldest/bin/python -m pytest -n 2
 
-test-colab: setup .venv-colab/installed
+test-colab: setup .venv-site/installed .venv-colab/installed
 	.venv-colab/bin/python -m pytest
 
 # The data: data/, FASHION_MNIST_DIR, the Debian package where installed, the internet; last of all that package by apt.
 FETCH := $(BIN)/python -c "import storage; storage.fetch_fashion_mnist()"
 setup: .venv/installed
-	@$(FETCH) 2>/dev/null || { echo "No data here and no download: trying the Debian package dataset-fashion-mnist."; \
-	  apt-get update -q && apt-get install -q -y dataset-fashion-mnist; $(FETCH); }
+	@said=$$($(FETCH) 2>&1) || case "$$said" in \
+	  *"the download failed"*) echo "No data here and no download: trying the Debian package dataset-fashion-mnist."; \
+	    apt-get update -q && apt-get install -q -y dataset-fashion-mnist; $(FETCH);; \
+	  *) echo "$$said"; exit 1;; esac
 
 .venv/installed: requirements.txt
 	$(PYTHON) -m venv .venv
@@ -59,7 +61,7 @@ setup: .venv/installed
 .venv-oldest/installed: requirements.txt
 	$(PYTHON) -m venv .venv-oldest
 	.venv-oldest/bin/python -m pip install --quiet uv
-	.venv-oldest/bin/uv pip install --python .venv-oldest/bin/python --resolution lowest-direct -r requirements.txt
+	.venv-oldest/bin/uv pip install --python .venv-oldest/bin/python --resolution lowest-direct --only-binary :all: -r requirements.txt
 	@touch $@
 
 .venv-colab/installed: tests/colab-requirements.txt

@@ -280,21 +280,21 @@ def save_checkpoint(model: VAE, path: Path = OWN_WEIGHTS) -> None:
 def load_vae(path: Path | None = None) -> VAE:
     """Return the trained VAE, on the CPU, and print which one it is: your own from notebook 03, else the reference.
 
-    Only tensors and plain values are unpickled. A decoder alone (notebook 07) comes with None for an encoder. Raises
-    FileNotFoundError or ValueError for what is no checkpoint.
+    A decoder alone (notebook 07) has None for an encoder. Raises FileNotFoundError or ValueError for no checkpoint.
     """
     path = path or (OWN_WEIGHTS if OWN_WEIGHTS.is_file() else REFERENCE)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: expected a checkpoint, found no such file; run notebook 03 to make one")
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)  # unpickles tensors and plain values only
         model = VAE(**checkpoint["config"])
         model.encoder = model.encoder if any("encoder" in name for name in checkpoint["weights"]) else None
         model.load_state_dict(checkpoint["weights"])
     except Exception as error:  # torch.load raises nine kinds, by what is wrong with the file
         reason = f"{path} is not a checkpoint of this series ({' '.join(str(error).split())[:200]})"
         raise ValueError(f"{reason}. Delete it; run notebook 03 to make a new one.") from error
-    print(f"Weights: {'your own' if path == OWN_WEIGHTS else 'the reference'}, checkpoints/{path.name}")
+    shipped = path.parent == REFERENCE.parent and path != OWN_WEIGHTS
+    print(f"Weights: {'the reference' if shipped else 'your own'}, {path.parent.name}/{path.name}")
     return model.eval()
 
 

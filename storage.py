@@ -3,6 +3,7 @@
 What the story need not show. Notebooks never import it; `helpers`, `figures` and `explorer` do.
 """
 
+import errno
 import gzip
 import hashlib
 import os
@@ -17,7 +18,7 @@ from torchvision.datasets import FashionMNIST
 
 ROOT = Path(__file__).resolve().parent
 DATA = ROOT / "data"
-OUTPUT = Path(os.environ.get("VAE_OUTPUT", ROOT))  # the tests point it elsewhere, so that they overwrite nothing
+OUTPUT = ROOT / os.environ.get("VAE_OUTPUT", "")  # the tests point it elsewhere, so that they overwrite nothing
 
 IDX_SHA256 = {  # of the uncompressed files
     "train-images-idx3-ubyte": "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
@@ -26,6 +27,7 @@ IDX_SHA256 = {  # of the uncompressed files
     "t10k-labels-idx1-ubyte": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
 }
 DEBIAN_PACKAGE = Path("/usr/share/datasets/fashion-mnist")
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)  # no fault of the network
 THREE_WAYS = (
     "There are three ways to get the data: (1) connect to the internet and run this again; (2) on Debian or Ubuntu, "
     "`apt-get install dataset-fashion-mnist`; (3) set FASHION_MNIST_DIR to a folder with the files "
@@ -41,7 +43,7 @@ def fetch_fashion_mnist() -> Path:
     leads to the data, ValueError when a file is damaged, OSError when data/ cannot be written; nothing half-written
     stays.
     """
-    given = Path(os.environ["FASHION_MNIST_DIR"]) if os.environ.get("FASHION_MNIST_DIR") else None
+    given = ROOT / os.environ["FASHION_MNIST_DIR"] if os.environ.get("FASHION_MNIST_DIR") else None
     if given and not given.is_dir():
         raise FileNotFoundError(f"FASHION_MNIST_DIR: expected a folder, but there is no {given}. {THREE_WAYS}")
     for root in filter(None, (DATA, given)):
@@ -102,6 +104,9 @@ def _download(target: Path) -> Path:
     try:
         FashionMNIST(target, download=True)  # checks the MD5 of what it gets
     except (OSError, RuntimeError, HTTPException) as error:
+        if getattr(error, "errno", None) in NO_ROOM:
+            with _filling_data():
+                raise
         reason = f"Fashion-MNIST is not in {DATA}, and the download failed ({' '.join(str(error).split())})"
         raise FileNotFoundError(f"{reason}. {THREE_WAYS}") from error
     return raw(target)

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import torch
 
 import helpers
@@ -45,7 +46,9 @@ def listens(hears):
     for kind in (helpers.VAE, Deaf, Whispering):
         for latent_dim in (2, 5):
             answers.append(call(hears, kind(latent_dim)))
-    if not all(isinstance(answer, bool) or getattr(answer, "dtype", None) == torch.bool for answer in answers):
+    if not all(
+        isinstance(answer, bool | np.bool_) or getattr(answer, "dtype", None) == torch.bool for answer in answers
+    ):
         raise Other(f"received a {type(answers[0]).__name__}")
     sound, deaf, whispering = (list(map(bool, answers[i : i + 2])) for i in (0, 2, 4))
     if deaf == [True, True] and sound == [True, True]:

@@ -46,7 +46,7 @@ ALT = (
 class LatentExplorer(anywidget.AnyWidget if anywidget else ipywidgets.HBox):
     """A point z = (z1, z2) of the latent plane and its garment, moved by the reader and by `explorer.z = (1.0, -1.0)`.
 
-    `latent_explorer` makes it. Raises traitlets.TraitError for a z outside the plane. Used in notebooks 04 and 05.
+    `latent_explorer` makes it. Raises traitlets.TraitError for a z outside the plane. Used in notebooks 03 to 07.
     """
 
     _esm = SCRIPT
@@ -96,12 +96,16 @@ class LatentExplorer(anywidget.AnyWidget if anywidget else ipywidgets.HBox):
     def show(self, model: VAE, codes: Tensor, labels: Tensor | None = None) -> None:
         """Send the present weights of `model`, and codes (N, 2), to the page: the plane while it learns.
 
-        From `fit`'s `on_epoch`, say. The kernel only sends, so it may be busy. `labels` (N,) are those that the
-        explorer was made with unless others are given. Raises ValueError as `latent_explorer`; of the garments' grey
-        levels none is checked.
+        From `fit`'s `on_epoch`, say. The kernel only sends, so it may be busy. `labels` (N,) are the last ones unless
+        others are given. Raises ValueError as `latent_explorer`, and for other labels where a second decoder has codes
+        of its own for the first ones; of the garments' grey levels none is checked.
         """
         labels = self._labels if labels is None else labels
         _check_codes(codes, labels)
+        if self.alone_codes and not torch.equal(labels, self._labels):
+            raise ValueError(
+                "labels: expected those that the explorer was made with, as its second decoder's codes are"
+            )
         self._model, self._labels = model, labels
         state = _state_of(model, codes, labels)
         if self.encoder:

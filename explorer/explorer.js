@@ -312,12 +312,15 @@ function nearest(z, { codes, labels, classes }) {
   return `${classes[label]}, ${most} of ${best.length}`;
 }
 
+// Numbers in words: two digits, a true minus sign, and none before zero.
+const signed = (value) => value.toFixed(2).replace(/^-(?=0\.00$)/, "").replace("-", "−");
+const pair = (point) => `(${point.map(signed).join(", ")})`;
+
 function describe(z, data) {
-  const number = (value) => value.toFixed(2).replace("-", "−");
   const share = Math.exp(-(z[0] ** 2 + z[1] ** 2) / 2);
   const percent = share >= 0.1 ? Math.round(100 * share) : share >= 0.001 ? (100 * share).toFixed(1) : "fewer than 0.1";
   return {
-    position: `(${number(z[0])}, ${number(z[1])})`,
+    position: pair(z),
     nearest: nearest(z, data),
     prior: `${percent} % of draws fall farther out`,
   };
@@ -1103,19 +1106,29 @@ function makeGarment(canvas) {
   };
 }
 
-function makeReadout($, garment, state) {
+// What a screen reader hears: the last of what the point and the pen have to say, once both have rested.
+function makeSpeaker(element) {
   let speaking = 0;
-  const speak = ({ position, nearest, prior }) => {
-    garment.label(`Decoded garment at z = ${position}, nearest class ${nearest}`);
-    if (state.moved) $(".spoken").textContent = `z = ${position}. Nearest class ${nearest} codes. ${prior}.`;
-  };
+  const hush = () => clearTimeout(speaking);
   return {
-    show(text) {
-      for (const [name, value] of Object.entries(text)) $(`.${name}`).textContent = value;
-      clearTimeout(speaking);
-      speaking = setTimeout(() => speak(text), SPEAK_AFTER);
+    say(text) {
+      hush();
+      speaking = setTimeout(() => (element.textContent = text), SPEAK_AFTER);
     },
-    release: () => clearTimeout(speaking),
+    hush,
+  };
+}
+
+function makeReadout($, garment, state, speaker) {
+  let said = "";
+  return {
+    show({ position, nearest, prior }) {
+      for (const [name, value] of Object.entries({ position, nearest, prior })) $(`.${name}`).textContent = value;
+      garment.label(`Decoded garment at z = ${position}, nearest class ${nearest}`);
+      const news = state.moved && position !== said; // the pen is not talked over by a point that stays
+      if (news) speaker.say(`z = ${position}. Nearest class ${nearest} codes. ${prior}.`);
+      said = position;
+    },
   };
 }
 
@@ -1147,6 +1160,7 @@ function makePad(canvas, tool, changed) {
     image: new Uint8Array(PIXELS),
     cursor: [SIDE / 2, SIDE / 2],
     begin() {
+      if (past.at(-1)?.every((grey, i) => grey === pad.image[i])) return; // the last stroke changed nothing
       past.push(pad.image.slice());
       if (past.length > UNDO) past.shift();
     },
@@ -1264,7 +1278,9 @@ function makeTools($, on) {
 
 // Images to start from, in the groups that Python named: "Typical: Sneaker, test image 4,021".
 function makeStarts(select, on, { images, imageNames }, pad) {
-  select.append(new Option("an empty pad", ""));
+  const own = new Option("what is on the pad", "own");
+  own.hidden = own.disabled = true; // it is no start
+  select.append(own, new Option("an empty pad", "", true, true));
   const groups = new Map();
   imageNames.forEach((name, i) => {
     const [group, text] = name.includes(": ") ? name.split(": ") : ["Images", name];
@@ -1275,16 +1291,22 @@ function makeStarts(select, on, { images, imageNames }, pad) {
     }
     groups.get(group).append(new Option(text, i));
   });
+  let chosen = pad.image.slice();
   on(select, "change", () => {
     const start = select.value === "" ? -1 : +select.value * PIXELS;
-    pad.load(start < 0 ? new Uint8Array(PIXELS) : images.slice(start, start + PIXELS));
+    chosen = start < 0 ? new Uint8Array(PIXELS) : images.slice(start, start + PIXELS);
+    pad.load(chosen);
   });
+  return {
+    // None is chosen once the pad holds something else: so the same one can be chosen again.
+    check() {
+      if (chosen.some((grey, i) => grey !== pad.image[i])) select.value = "own";
+    },
+  };
 }
 
 // What is found, in words.
 
-const signed = (value, digits = 2) => value.toFixed(digits).replace("-", "−");
-const pair = (point) => `(${point.map((value) => signed(value)).join(", ")})`;
 const nats = (value) => `${signed(value)} nats`;
 
 function sayIslands(islands, data) {
@@ -1341,6 +1363,8 @@ function makeElbo(changed) {
   };
 }
 
+const FOUND = ["log-p", "floor", "elbo", "gap", "mean", "top"]; // the numbers
+
 function showFound($, pictures, data, { weight, code, peak, elbo, gap, image }) {
   const guess = (value) => (code ? (value === undefined ? "…" : nats(value)) : "none without an encoder");
   const texts = { "log-p": nats(weight.logP), floor: nats(floorOf(image)), top: pair(peak) };
@@ -1386,6 +1410,11 @@ function makeInference($, data, pad, changed) {
       shade.paint(roots, weight.top);
       showFound($, pictures, data, found);
     },
+    blank() {
+      [painted, found] = ["", {}];
+      shade.paint([]);
+      for (const name of FOUND) $(`.${name}`).textContent = "…";
+    },
     forget() {
       beliefs.forEach((old) => old.release());
       beliefs.clear();
@@ -1396,23 +1425,17 @@ function makeInference($, data, pad, changed) {
 }
 
 // What was found, in words and for Python, once it changes no more.
-function makeVoice($, model, data, inference) {
-  let speaking = 0;
+function makeVoice($, model, data, inference, speaker) {
   function tell(found) {
     const { weight, code, elbo, peak, image, islands } = found;
     const told = { log_p: weight.logP, floor: floorOf(image), peak, ...code, ...(code && { elbo }) };
     told.islands = islands.map(({ share, point }) => [share, ...point]);
     $(".explorer").dataset.found = JSON.stringify(told);
     model.set("found", told);
-    model.set("drawing", btoa(String.fromCharCode(...image)));
+    if (model.get("drawing") || image.some(Boolean)) model.set("drawing", btoa(String.fromCharCode(...image)));
     model.save_changes();
   }
-  const say = (text) => {
-    clearTimeout(speaking);
-    speaking = setTimeout(() => ($(".spoken").textContent = text), SPEAK_AFTER);
-  };
   return {
-    say,
     speak() {
       if (!inference.settled()) return;
       const { found } = inference;
@@ -1420,26 +1443,36 @@ function makeVoice($, model, data, inference) {
         found.islands = islandsOf(found.roots, found.weight);
         $(".words").textContent = sayBelief(found, data);
         tell(found);
-        say($(".words").textContent);
+        speaker.say($(".words").textContent);
       }
       $(".explorer").dataset.settled = true;
     },
     hush() {
       $(".explorer").dataset.settled = false;
-      clearTimeout(speaking);
+      speaker.hush();
     },
   };
 }
 
+function listenToPen($, on, pad, tools, speaker, frame) {
+  listenToPad(on, pad);
+  listenToPadKeys(on, pad, tools, () => speaker.say(sayCursor(pad)));
+  for (const name of ["focus", "blur", "keydown"]) on(pad.canvas, name, frame.ask);
+  on($(".undo"), "click", pad.undo);
+  on($(".clear"), "click", () => pad.load(new Uint8Array(PIXELS)));
+}
+
 // The second mode: a pad, its posterior, and both in words when the pen rests.
-function makePen($, on, model, data, frame) {
+function makePen($, on, model, data, frame, speaker) {
   let [resting, active] = [0, false];
   const tools = makeTools($, on);
   const pad = makePad($(".pad"), tools.tool, changed);
   const inference = makeInference($, data, pad, frame.ask);
-  const voice = makeVoice($, model, data, inference);
+  const voice = makeVoice($, model, data, inference, speaker);
+  const starts = makeStarts($(".start"), on, data, pad);
 
   function changed() {
+    starts.check();
     voice.hush();
     inference.rest(false);
     clearTimeout(resting);
@@ -1469,6 +1502,7 @@ function makePen($, on, model, data, frame) {
       inference.update();
       voice.speak();
     },
+    blank: inference.blank,
     learn() {
       inference.forget();
       if (active) changed();
@@ -1483,12 +1517,7 @@ function makePen($, on, model, data, frame) {
       inference.forget();
     },
   };
-  makeStarts($(".start"), on, data, pad);
-  listenToPad(on, pad);
-  listenToPadKeys(on, pad, tools, () => voice.say(sayCursor(pad)));
-  for (const name of ["focus", "blur", "keydown"]) on(pad.canvas, name, frame.ask);
-  on($(".undo"), "click", pad.undo);
-  on($(".clear"), "click", () => pad.load(new Uint8Array(PIXELS)));
+  listenToPen($, on, pad, tools, speaker, frame);
   return pen;
 }
 
@@ -1574,12 +1603,14 @@ function isDark(ownPage) {
   return body.dataset.jpThemeLight === "false" || vscode || documentElement.getAttribute("theme") === "dark";
 }
 
+const THEMED = ["class", "theme", "data-jp-theme-light", "data-jp-theme-name", "data-vscode-theme-kind"];
+
 function watchSurroundings(on, map, refresh) {
   const resized = () => map.fits() || refresh();
   const shown = new ResizeObserver(resized);
   const themed = new MutationObserver(refresh);
   for (const element of [document.documentElement, document.body])
-    themed.observe(element, { attributeFilter: ["class", "theme", "data-jp-theme-light", "data-vscode-theme-kind"] });
+    themed.observe(element, { attributeFilter: THEMED });
   on(matchMedia("(prefers-color-scheme: dark)"), "change", refresh);
   on(window, "resize", resized);
   shown.observe(map.canvas);
@@ -1625,6 +1656,7 @@ function makeModes($, root, on, data, pen, walker, refresh) {
   on($(".decoder"), "change", () => {
     data.use(+$(".decoder").value);
     explain();
+    pen.blank(); // what was found is the other decoder's
     pen.show(pen.active);
     refresh();
   });
@@ -1636,7 +1668,7 @@ function makeModes($, root, on, data, pen, walker, refresh) {
 function followPython(model, data, pen, modes, refresh) {
   let waiting = 0;
   const learn = () => {
-    clearTimeout(waiting); // weights and codes come one after the other
+    clearTimeout(waiting); // weights, codes and labels come one after the other
     waiting = setTimeout(() => {
       data.read();
       modes.offer();
@@ -1648,15 +1680,14 @@ function followPython(model, data, pen, modes, refresh) {
     pen.take();
     if (!pen.active && data.penned) modes.draw(true);
   };
-  model.on("change:weights", learn);
-  model.on("change:codes", learn);
+  const learned = ["weights", "codes", "labels"].map((name) => `change:${name}`);
+  learned.forEach((name) => model.on(name, learn));
   model.on("change:drawing", take);
   if (model.get("drawing") && data.penned) take();
   return {
     release() {
       clearTimeout(waiting);
-      model.off("change:weights", learn);
-      model.off("change:codes", learn);
+      learned.forEach((name) => model.off(name, learn));
       model.off("change:drawing", take);
     },
   };
@@ -1679,10 +1710,11 @@ function render({ model, el, ownPage = false }) {
   const data = readData(model);
   const frame = makeFrame(draw);
   const state = makeState(model, data.limit, frame.ask);
-  const pen = makePen($, on, model, data, frame);
+  const speaker = makeSpeaker($(".spoken"));
+  const pen = makePen($, on, model, data, frame, speaker);
   const map = makeMap($(".map"), data.limit, mapLayers(data, state, pen));
   const garment = makeGarment($(".garment"));
-  const readout = makeReadout($, garment, state);
+  const readout = makeReadout($, garment, state, speaker);
   const walker = makeWalker($(".play"), state);
   let painted = {};
   const sliders = makeSliders([...root.querySelectorAll(".sliders input")], data.limit, on, state, move);
@@ -1720,7 +1752,8 @@ function render({ model, el, ownPage = false }) {
     walker.stop();
     listening.abort();
     observers.forEach((observer) => observer.disconnect());
-    [state, readout, pen, follower].forEach((part) => part.release());
+    speaker.hush();
+    [state, pen, follower].forEach((part) => part.release());
     frame.cancel();
     host.remove();
   };

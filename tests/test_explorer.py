@@ -615,6 +615,8 @@ def test_the_page_says_in_words_where_the_point_is(opened, points):
     assert share in spoken.inner_text() and "(1.50, −0.20)" in page.locator(".garment").get_attribute("aria-label")
     slide(page, 4, 4)
     assert page.locator(".prior").inner_text() == "fewer than 0.1 % of draws fall farther out"
+    slide(page, -0.001, 0.004)
+    assert page.locator(".position").inner_text() == "(0.00, 0.00)"
 
 
 def test_a_screen_reader_is_not_flooded_during_a_drag(opened):
@@ -622,13 +624,15 @@ def test_a_screen_reader_is_not_flooded_during_a_drag(opened):
     page.locator(".spoken").evaluate(
         "(element) => (window.said = [], new MutationObserver(() => said.push(1)).observe(element, {childList: true}))"
     )
-    page.mouse.move(*at(page, -2, 1))
+    place = [at(page, x, 1) for x in np.linspace(-2, 2, 30)]
+    page.clock.install()  # on a busy machine the moves are seconds apart
+    page.mouse.move(*place[0])
     page.mouse.down()
-    for x in np.linspace(-2, 2, 30):
-        page.mouse.move(*at(page, x, 1))
-        page.wait_for_timeout(10)
+    for there in place:
+        page.mouse.move(*there)
+        page.clock.run_for(20)
     page.mouse.up()
-    page.wait_for_timeout(900)
+    page.clock.run_for(900)
     assert 1 <= page.evaluate("said.length") <= 2
 
 
@@ -942,7 +946,7 @@ def test_the_keyboard_alone_draws(browser, penned_page):
         assert (on_the_pad(page) > 0).sum() == 9
         press("u", "Control+z")
         assert (on_the_pad(page) > 0).sum() == 12
-        press("Tab", "ArrowDown")  # the images
+        press("Tab", "ArrowDown", "ArrowDown")  # the empty pad, the first image
         assert on_the_pad(page).max() > 0.5
         assert found(page)["log_p"] < 0
 
@@ -999,6 +1003,123 @@ def test_axe_core_finds_nothing_beside_the_pen(drawing, width, scheme):
 
     assert [(one["id"], one["nodes"][0]["html"]) for one in results["violations"]] == []
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_what_the_pen_says_is_not_talked_over_by_a_point_that_stays(drawing):
+    page = drawing()
+    page.mouse.click(*at(page, 1, 1))
+    page.locator(".start").select_option("3")
+    found(page)
+    page.wait_for_timeout(900)
+    assert page.locator(".spoken").inner_text() == page.locator(".words").inner_text()
+    page.locator("canvas.pad").focus()
+    page.keyboard.press("ArrowLeft")
+    page.wait_for_timeout(900)
+    assert page.locator(".spoken").inner_text().startswith("Row 15, column 14")
+
+
+def test_the_image_that_one_started_from_can_be_chosen_again(drawing):
+    page = drawing()
+    page.locator(".start").select_option("3")
+    first = on_the_pad(page)
+    scribble(page, np.random.default_rng(0), strokes=1)
+    assert page.locator(".start").input_value() == "own"
+    page.locator(".start").select_option("3")
+    assert on_the_pad(page).equal(first)
+    page.get_by_role("button", name="Clear").click()
+    assert page.locator(".start").input_value() == "own"
+
+
+def test_strokes_that_change_nothing_need_no_undo(drawing):
+    page = drawing()
+    page.locator("canvas.pad").focus()
+    for key in ["Space"] * 60 + ["ArrowDown"] * 9 + ["Space"] * 60 + ["u"] * 3:
+        page.keyboard.press(key)
+    assert on_the_pad(page).max() == 0
+
+
+def test_with_another_decoder_nothing_stays_that_the_first_one_found(drawing):
+    page = drawing()
+    page.locator(".start").select_option("3")
+    found(page)
+    names = [f".{name}" for name in ("log-p", "floor", "elbo", "gap", "mean", "top")]
+    said = page.evaluate(
+        """(names) => {
+          const root = document.querySelector("#explorer div").shadowRoot;
+          const select = root.querySelector(".decoder");
+          select.value = "1";
+          select.dispatchEvent(new Event("change"));
+          return names.map((name) => root.querySelector(name).textContent);
+        }""",
+        names,
+    )
+    assert said == ["…"] * 6
+    assert "mean" not in found(page) and page.locator(".mean").inner_text() == "no encoder"
+
+
+@pytest.fixture
+def as_widget(browser, tmp_path):
+    """A function that opens an explorer as a notebook does, with a model that the test has in its hands."""
+    host = """function widget(state) {
+      const heard = new EventTarget();
+      const set = (name, value) => ((state[name] = value), heard.dispatchEvent(new Event(`change:${name}`)));
+      const [on, off] = [heard.addEventListener.bind(heard), heard.removeEventListener.bind(heard)];
+      window.model = { get: (name) => state[name], set, on, off, save_changes() {} };
+      explorer.render({ model, el: document.getElementById("explorer") });
+    }
+    widget("""
+    path = tmp_path / "widget.html"
+    with opening(browser, path.as_uri()) as open_page:
+
+        def open_widget(explorer):
+            page = explorer.save(path).read_text(encoding="utf-8")
+            before, mount, after = page.rpartition('explorer.mount(document.getElementById("explorer"), ')
+            assert mount
+            path.write_text(before + host + after, encoding="utf-8")
+            return open_page()
+
+        yield open_widget
+
+
+def test_other_labels_alone_change_the_names_and_the_colours(as_widget, explorer, points):
+    page = as_widget(explorer)
+    before, picture = page.locator(".nearest").inner_text(), "(map) => map.toDataURL()"
+    colours = page.locator("canvas.map").evaluate(picture)
+    other = base64.b64encode(bytes(((points[1] + 1) % 10).tolist())).decode()
+    page.evaluate("(labels) => model.set('labels', labels)", other)
+    rest(page)
+    name = helpers.CLASSES[(helpers.CLASSES.index(before.partition(",")[0]) + 1) % 10]
+    page.locator(".nearest", has_text=name).wait_for()
+    assert page.locator("canvas.map").evaluate(picture) != colours
+
+
+def test_a_look_at_the_empty_pad_is_no_drawing(as_widget, penned):
+    page = as_widget(penned)
+    page.get_by_role("button", name="Draw").click()
+    found(page)
+    assert page.evaluate("model.get('drawing')") == ""
+    scribble(page, np.random.default_rng(0), strokes=1)
+    found(page)
+    assert len(base64.b64decode(page.evaluate("model.get('drawing')"))) == 784
+    page.get_by_role("button", name="Clear").click()
+    found(page)
+    assert not any(base64.b64decode(page.evaluate("model.get('drawing')")))
+
+
+def test_the_map_follows_a_change_between_two_dark_themes(as_widget, explorer):
+    page = as_widget(explorer)
+    corner = "(map) => [...map.getContext('2d').getImageData(2, 2, 1, 1).data].slice(0, 3)"
+    for number in (17, 43):
+        page.evaluate(
+            """(number) => {
+              document.documentElement.style.setProperty("--jp-layout-color0", `rgb(${number}, 0, 0)`);
+              Object.assign(document.body.dataset, { jpThemeLight: "false", jpThemeName: `Dark ${number}` });
+            }""",
+            number,
+        )
+        page.wait_for_timeout(100)
+        rest(page)
+        assert page.locator("canvas.map").evaluate(corner) == [number, 0, 0]
 
 
 def test_the_page_with_two_decoders_and_a_pen_is_no_larger_than_allowed(vae, alone, tmp_path):
@@ -1122,6 +1243,10 @@ def test_show_sends_new_weights_and_codes(vae, points):
     assert explorer.encoder == _encoder_state(vae)["encoder"]
     with pytest.raises(ValueError, match="labels: expected one int64 for each of 3 codes"):
         explorer.show(other, points[0][:3])
+    explorer.alone_codes = "of a second decoder"
+    with pytest.raises(ValueError, match="labels: expected those that the explorer was made with"):
+        explorer.show(vae, *points)
+    explorer.show(vae, points[0], points[1].flip(0))
 
 
 def test_before_a_training_where_all_classes_lie_on_one_spot_no_name_is_written(vae, points, monkeypatch):

@@ -589,8 +589,12 @@ def test_load_prefers_the_readers_own_weights_and_says_which_it_took(vae, tmp_pa
     assert helpers.load_vae().config["hidden"] == [8]
     helpers.save_checkpoint(vae, own)
     assert helpers.load_vae().config["hidden"] == [64, 64]
+    helpers.save_checkpoint(vae, tmp_path / "elsewhere" / "mine.pt")
+    helpers.load_vae(tmp_path / "elsewhere" / "mine.pt")
     said = capsys.readouterr().out.splitlines()
-    assert said == ["Weights: the reference, checkpoints/vae.pt", "Weights: your own, checkpoints/my_vae.pt"]
+    here = tmp_path.name
+    places = [f"the reference, {here}/vae.pt", f"your own, {here}/my_vae.pt", "your own, elsewhere/mine.pt"]
+    assert said == [f"Weights: {place}" for place in places]
 
 
 def test_checkpoint_of_a_decoder_alone_is_a_model_without_encoder(vae, tmp_path):

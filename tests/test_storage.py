@@ -247,6 +247,18 @@ def test_fashion_mnist_dir_in_torchvision_layout_is_used_in_place(data, plain, m
     assert not data.exists()
 
 
+def test_folders_are_counted_from_the_repository_and_not_from_where_a_kernel_runs(data, plain, monkeypatch, tmp_path):
+    monkeypatch.setattr(storage, "ROOT", plain.parents[2])
+    monkeypatch.setenv("FASHION_MNIST_DIR", plain.parents[1].name)
+    monkeypatch.chdir(tmp_path)
+    assert storage.fetch_fashion_mnist() == plain.parents[1]
+
+    program = [sys.executable, "-c", "import storage; print(storage.OUTPUT)"]
+    environment = {**os.environ, "VAE_OUTPUT": "out", "PYTHONPATH": str(Path(storage.__file__).parent)}
+    said = subprocess.run(program, env=environment, cwd=tmp_path, check=True, capture_output=True, encoding="utf-8")
+    assert Path(said.stdout.strip()) == Path(storage.__file__).parent / "out"
+
+
 def test_debian_package_is_used_before_the_download(data, packed, plain, monkeypatch):
     monkeypatch.setattr(storage, "DEBIAN_PACKAGE", packed)
 
@@ -379,6 +391,16 @@ def test_server_with_a_bad_answer_gets_the_three_ways_to_the_data(serve, answer)
     serve(Handler)
 
     with refused(FileNotFoundError, "download failed", "(1) connect", "(2) on Debian", "(3) set FASHION_MNIST_DIR"):
+        storage.fetch_fashion_mnist()
+
+
+@pytest.mark.parametrize("reason", [errno.ENOSPC, errno.EROFS])
+def test_a_disk_that_is_full_during_the_download_is_no_fault_of_the_network(data, monkeypatch, reason):
+    def fill(*_, **__):
+        raise OSError(reason, os.strerror(reason))
+
+    monkeypatch.setattr(storage, "FashionMNIST", fill)
+    with refused(OSError, "cannot be filled", os.strerror(reason), "60 MB of room"):
         storage.fetch_fashion_mnist()
 
 

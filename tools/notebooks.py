@@ -156,7 +156,7 @@ def run(paths: list[Path], reference: bool, record: bool) -> int:
         raise SystemExit(f"There is no notebook in {ROOT / 'notebooks'}.")
     if record and paths != series():
         raise SystemExit("--record takes the whole series or nothing: name no notebooks.")
-    output = Path(os.environ.get("VAE_OUTPUT", ROOT))  # as in storage.py
+    output = ROOT / os.environ.get("VAE_OUTPUT", "")  # as in storage.py
     executed, measured = {}, {}
     for path in paths:
         begin = time.perf_counter()
