@@ -46,7 +46,7 @@ ALT = (
 class LatentExplorer(anywidget.AnyWidget if anywidget else ipywidgets.HBox):
     """A point z = (z1, z2) of the latent plane and its garment, moved by the reader and by `explorer.z = (1.0, -1.0)`.
 
-    `latent_explorer` makes it. Raises traitlets.TraitError for a z outside the plane. Used in notebooks 03 to 07.
+    `latent_explorer` makes it. Raises traitlets.TraitError for a z outside the plane.
     """
 
     _esm = SCRIPT
