@@ -499,6 +499,27 @@ def test_no_answer_yet_is_no_mistake(nothing, capsys):
     assert capsys.readouterr().out.startswith("2.3: not answered yet. Expected: a function of mu and logvar")
 
 
+def history(recon, kl, epochs=2):
+    return {"recon": [recon] * epochs, "kl": [kl] * epochs, "val_recon": [recon] * epochs, "val_kl": [kl] * epochs}
+
+
+@pytest.mark.parametrize(
+    "number, given, said",
+    [
+        ("3.2", (0.5, history(247.5, 6), history(247, 6)), "hardly knows the seed"),
+        ("3.2", (4, history(251, 6), history(247, 6)), "One of the two runs has ended badly"),
+        ("3.3", (0.357, history(255.9, 6)), "Most of what ten epochs gain"),
+        ("3.3", (0.178, history(275.94, 6)), "gained less than two epochs usually do"),
+        ("3.4", (3, history(253, 4), history(247, 6)), "less than 4, where this one did"),
+        ("3.4", (9, history(274, 3), history(247, 6)), "has not found its best model"),
+    ],
+)
+def test_a_right_answer_from_an_unusual_training_is_told_so(number, given, said, capsys):
+    check(number, *given)
+    printed = capsys.readouterr().out
+    assert printed.startswith(f"{number}: right. ") and said in printed
+
+
 def test_a_check_leaves_the_random_numbers_of_the_notebook_alone(capsys, monkeypatch):
     torch.manual_seed(3)
     before = torch.get_rng_state()
