@@ -41,14 +41,14 @@ def a_hundred_fixed_points(both):
         raise Wrong(
             "the first is the larger one: the cost at the fixed points comes first, and they are the tuned ones"
         )
-    if moved - own < 1.6:
+    if moved - own < 1.45:
         raise Wrong(
             f"they differ by {moved - own:.1f} nats only: was it trained with fixed points (jitter=False), "
             "and do the second ones move?"
         )
     if not (255 < own and moved < 290):
         raise Other(f"received {own:.1f} and {moved:.1f}")
-    return f"{moved - own:.1f} nats: after 300 steps the decoder already knows where it will be asked."
+    return f"{moved - own:.1f} nats; after 300 steps with moving points it would be 1 to 1.5."
 
 
 @task("7.3", "three numbers, the GB of the logits with 40 points along each of 2, 3 and 4 dimensions")
