@@ -213,6 +213,19 @@ def test_the_still_picture_is_the_map_and_an_even_grid_of_garments(vae, points, 
     assert type(left.figure.get_layout_engine()).__name__ == "ConstrainedLayoutEngine"
 
 
+def test_the_still_picture_is_a_png_of_one_size_whatever_the_notebook_has_set(vae, points):
+    with plt.rc_context({"savefig.dpi": 50, "savefig.format": "pdf"}):
+        still = latent_explorer(vae, *points).still
+    assert still.startswith(b"\x89PNG") and Image.open(io.BytesIO(still)).size == (800, 400)
+
+
+def test_the_still_picture_says_whose_decoder_paints_it(vae, points):
+    alone = helpers.VAE(hidden=(8,))
+    alone.encoder = None
+    assert "garments that the decoder paints" in latent_explorer(vae, *points).alt
+    assert "garments that the decoder without an encoder paints" in latent_explorer(alone, *points).alt
+
+
 def test_the_still_picture_opens_no_figure(vae, points):
     before = plt.get_fignums()
     latent_explorer(vae, *points)

@@ -81,7 +81,7 @@ COMPARED = {
     **{ast.In: [ast.NotIn], ast.NotIn: [ast.In]},
 }
 RENAMED = {"sum": "mean", "mean": "sum", "min": "max", "max": "min", "amax": "amin", "all": "any", "any": "all"}
-SYMMETRIC = ("min", "max", "logaddexp")
+SYMMETRIC = ("min", "max", "logaddexp", "equal")
 MACHINE = ("device", "map_location", "encoding")  # keywords that matter on another machine
 MODULES = ("torch", "F", "math", "os", "json", "base64", "copy", "gzip")  # a call f(x) of theirs becomes x
 OBJECTS = (  # a call of theirs stays; one of any other x.f() becomes x
