@@ -108,13 +108,14 @@ def pay_more(price, frugal, ours):
     if saved >= 0:
         raise Wrong("val_kl has not fallen: did helpers.fit get beta=4?")
     training = (last(frugal, "recon") - last(ours, "recon")) / (last(ours, "kl") - last(frugal, "kl") or math.nan)
+    truth = -paid / saved
     mistakes = {
         "that is the saving for each nat paid; the other way round": -saved / paid,
         "those are the training columns; use val_recon and val_kl": training,
         "that is what was paid; divide by the nats of kl saved": paid,
-        "kl counts once here, not beta times": -paid / saved / 4,
+        "kl counts once here, not beta times": truth / 4,
     }
-    compare(price, -paid / saved, 0.01, mistakes)
-    if not 1 < -paid / saved < 4:
+    compare(price, truth, 0.01, mistakes)
+    if not 1 < truth < 4:
         return "A price outside 1 to 4 shows that one of the two trainings has not found its best model."
     return "More than 1, where our model stopped buying, and less than 4, where this one did: beta is a price."
