@@ -50,13 +50,13 @@ def log_likelihood(model: VAE, x: Tensor, size: int = 200, half_width: float = 5
     tiles = list(axis.split(TILE))
     log_mass = torch.empty(len(x), len(tiles), len(tiles))  # of p(x, z) in each tile, up to the area of a cell
     for row, z2 in enumerate(tiles):
-        joint = log_joint(model, x, plane_grid(axis, z2)).view(len(x), len(z2), size)
-        columns = joint.logsumexp(dim=1).split(TILE, dim=1)
-        log_mass[:, row] = torch.stack([column.logsumexp(dim=1) for column in columns], dim=1)
+        columns = log_joint(model, x, plane_grid(axis, z2)).view(len(x), len(z2), size).logsumexp(dim=1)
+        log_mass[:, row] = torch.stack([tile.logsumexp(dim=1) for tile in columns.split(TILE, dim=1)], dim=1)
     mass = log_mass.flatten(1).softmax(dim=1).view_as(log_mass)
     _warn_of_border(1 - mass[:, 1:-1, 1:-1].sum(dim=(1, 2)), half_width)
     log_mass += 2 * math.log(h)
     held = mass > math.exp(-NEGLIGIBLE)
+    del mass  # 92 MB for 10,000 images and 240 cells on a side
     for row, column in held.any(dim=0).nonzero().tolist() if refine > 1 else ():
         chosen = held[:, row, column]
         points = plane_grid(_cut(tiles[column], h, refine), _cut(tiles[row], h, refine))
@@ -70,8 +70,11 @@ def posterior(model: VAE, x: Tensor, size: int = 300, half_width: float = 5.0) -
     Rows run along z2 from -half_width, columns along z1. Warns and raises as `log_likelihood`.
     """
     axis, _ = _axis(size, half_width, 1)
-    rows = (log_joint(model, x, plane_grid(axis, z2)) for z2 in axis.split(max(1, POINTS // size)))
-    mass = torch.cat([*rows], dim=1).softmax(dim=1).view(len(x), size, size)
+    mass, step = torch.empty(len(x), size, size), max(1, POINTS // size)  # filled in place: it is large
+    for first, z2 in zip(range(0, size, step), axis.split(step)):
+        mass[:, first : first + step] = log_joint(model, x, plane_grid(axis, z2)).view(len(x), -1, size)
+    for image in mass:
+        image.copy_(image.flatten().softmax(dim=0).view_as(image))
     _warn_of_border(1 - mass[:, 1:-1, 1:-1].sum(dim=(1, 2)), half_width)
     return mass
 

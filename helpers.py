@@ -388,7 +388,7 @@ def aggregate_posterior(mu: Tensor, logvar: Tensor, axis: Tensor) -> Tensor:
     check_same_shape("mu", mu, "logvar", logvar)
     check_plane("mu", mu)
     q = torch.zeros(len(axis), len(axis))
-    for mean, sigma in zip(mu.split(5000), torch.exp(logvar / 2).split(5000)):
+    for mean, sigma in zip(mu.split(1000), torch.exp(logvar / 2).split(1000)):
         along_z1, along_z2 = Normal(mean.T[..., None], sigma.T[..., None]).log_prob(axis).exp()
         q += along_z2.T @ along_z1 / len(mu)
     return q
