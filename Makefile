@@ -32,7 +32,7 @@ mutants: setup
 
 elsewhere: setup .venv-site/installed .venv-oldest/installed
 	$(BIN)/python -m pytest
-	OMP_NUM_THREADS=1 MKL_CBWR=COMPATIBLE ATEN_CPU_CAPABILITY=default $(BIN)/python -m pytest -n 2
+	OMP_NUM_THREADS=1 MKL_CBWR=COMPATIBLE ATEN_CPU_CAPABILITY=default $(BIN)/python -m pytest -n 2 --nbval-cell-timeout=2400
 	folder=$$(mktemp -d); cp -r tests/onednn/. $$folder; IPYTHONDIR=$$folder $(BIN)/python -m pytest notebooks
 	OMP_NUM_THREADS=1 .venv-oldest/bin/python -m pytest -n 2
 

@@ -321,6 +321,13 @@ def test_what_is_under_test_writes_outside_the_repository():
     assert storage.OUTPUT == output and output.is_dir() and ROOT not in [output, *output.parents]
 
 
+def test_so_does_a_notebook_that_is_tested_alone():
+    command = [sys.executable, "-m", "pytest", "--trace-config", "--collect-only", "-q", REAL[0]]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+
+    assert str(ROOT / "conftest.py") in run.stdout, run.stdout + run.stderr
+
+
 # formulas: what a notebook prints, computed a second time without torch
 
 PRIOR = NormalDist()

@@ -334,7 +334,7 @@ class Workplace:
 
     def result(self, room: str, source: str, tests: list[str]) -> str:
         """Return the outcome with `source` as the room, from .mutants/ where it is known."""
-        files = ["tests/conftest.py", *(name for name in tests if name.endswith(".py"))]
+        files = ["conftest.py", *(name for name in tests if name.endswith(".py"))]
         parts = [room, source, *tests, *((self.tree / name).read_text(encoding="utf-8") for name in files)]
         known = KEPT / hashlib.sha256("\0".join(parts).encode()).hexdigest()
         if not known.is_file() or known.read_text() not in OUTCOMES:  # a run was interrupted while it wrote

@@ -2,6 +2,8 @@
 
 `✓` says that a measured number lies within its margin, so the digits behind it may differ between machines. Nothing
 else may: `✗`, a changed name or unit and every other output are compared as they are.
+
+Not in tests/, where pytest would not look for it when a notebook is tested alone, which then overwrote images/.
 """
 
 import os
