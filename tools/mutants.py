@@ -170,6 +170,7 @@ EQUIVALENT = {  # room: "function: old -> new": why no test can notice
         "posterior: 1 -> (2)": "it only has to be one at least",
         "posterior: 1 -> (3)": "it only has to be one at least",
         "posterior: 1 -> (10)": "it only has to be one at least",
+        "posterior: 0 -> (-1) (no. 2)": "the only dimension is also the last one",
         "elbo: mean[:, None] + sigma[:, None] * unit -> (mean[:, None] - sigma[:, None] * unit)": (
             "the nodes lie evenly around zero"
         ),
