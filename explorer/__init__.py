@@ -98,7 +98,8 @@ class LatentExplorer(anywidget.AnyWidget if anywidget else ipywidgets.HBox):
 
         From `fit`'s `on_epoch`, say. The kernel only sends, so it may be busy. `labels` (N,) are the last ones unless
         others are given. Raises ValueError as `latent_explorer`, and for other labels where a second decoder has codes
-        of its own for the first ones; of the garments' grey levels none is checked.
+        of its own for the first ones; of the garments' grey levels none is checked. `still` and `alt`, for viewers
+        without JavaScript, stay those of the first model.
         """
         labels = self._labels if labels is None else labels
         _check_codes(codes, labels)

@@ -1,4 +1,4 @@
-"""Which test images the explorer offers to draw on: a rule, so that nobody picks the ones that please.
+"""Which images the explorer offers to draw on: a rule, so that nobody picks the ones that please.
 
 Of an even choice of images, some are typical, some have a posterior in two places, some the largest gap, and some fit
 the model worst. The page shows each group by its name.

@@ -4,6 +4,7 @@
 
 const SMALL_STEP = 0.05; // of an arrow key
 const LARGE_STEP = 0.5; // of an arrow key with Shift
+const AROUND = [-1, 0, 1].flatMap((up) => [-1, 0, 1].map((right) => [right, up])).filter(([x, y]) => x || y);
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
 const WALK = 4000; // milliseconds from A to B
 const STOPS = 8; // of a walk for readers who asked for less motion
@@ -1024,8 +1025,8 @@ function islandsOf(roots, { top, mass }) {
       const [column, row] = [i % n, Math.floor(i / n)];
       island.share += share[i];
       [column, row].forEach((v, axis) => (island.point[axis] += share[i] * ((v + 0.5) * sideAt(1) - HALF_WIDTH)));
-      for (const next of [-n - 1, -n, -n + 1, -1, 1, n - 1, n, n + 1].map((step) => i + step))
-        if (left.delete(next)) open.push(next);
+      for (const [right, up] of AROUND)
+        if (column + right >= 0 && column + right < n && left.delete(i + right + up * n)) open.push(i + right + up * n);
     }
     islands.push({ share: island.share, point: island.point.map((v) => v / island.share) });
   }
@@ -1179,6 +1180,7 @@ function makePad(canvas, tool, changed) {
       changed();
     },
     undo() {
+      while (past.at(-1)?.every((grey, i) => grey === pad.image[i])) past.pop(); // strokes that changed nothing
       if (!past.length) return;
       pad.image.set(past.pop());
       changed();
@@ -1230,7 +1232,7 @@ function listenToPad(on, pad) {
 function listenToPadKeys(on, pad, tools, moved) {
   on(pad.canvas, "keydown", (event) => {
     const key = event.key.toLowerCase();
-    const undoing = key === "u" || (key === "z" && (event.ctrlKey || event.metaKey));
+    const undoing = isCommand(event) ? key === "z" && !event.shiftKey && !event.altKey : key === "u";
     if (isCommand(event) && !undoing) return;
     const direction = ARROWS[event.key];
     const middle = pad.cursor.map((v) => Math.floor(v) + 0.5);
@@ -1276,7 +1278,7 @@ function makeTools($, on) {
   return tools;
 }
 
-// Images to start from, in the groups that Python named: "Typical: Sneaker, test image 4,021".
+// Images to start from, in the groups that Python named: "Typical: Sneaker, image 12".
 function makeStarts(select, on, { images, imageNames }, pad) {
   const own = new Option("what is on the pad", "own");
   own.hidden = own.disabled = true; // it is no start
@@ -1736,9 +1738,8 @@ function render({ model, el, ownPage = false }) {
 
   function refresh() {
     $(".explorer").dataset.theme = isDark(ownPage) ? "dark" : "light";
-    if (!map.canvas.clientWidth) return; // not shown yet
-    map.fit();
-    frame.ask();
+    map.fit(); // where it is hidden to no size at all, so that it is painted anew once it is shown
+    if (map.canvas.clientWidth) frame.ask();
   }
 
   listenToMap(on, map, state, move);

@@ -1046,7 +1046,7 @@ def test_the_image_that_one_started_from_can_be_chosen_again(drawing):
 def test_strokes_that_change_nothing_need_no_undo(drawing):
     page = drawing()
     page.locator("canvas.pad").focus()
-    for key in ["Space"] * 60 + ["ArrowDown"] * 9 + ["Space"] * 60 + ["u"] * 3:
+    for key in ["Space"] * 60 + ["ArrowDown"] * 9 + ["Space"] * 60 + ["u"] * 2:
         page.keyboard.press(key)
     assert on_the_pad(page).max() == 0
 
@@ -1104,6 +1104,47 @@ def test_other_labels_alone_change_the_names_and_the_colours(as_widget, explorer
     name = helpers.CLASSES[(helpers.CLASSES.index(before.partition(",")[0]) + 1) % 10]
     page.locator(".nearest", has_text=name).wait_for()
     assert page.locator("canvas.map").evaluate(picture) != colours
+
+
+def test_what_changes_while_the_explorer_is_hidden_shows_when_it_comes_back(as_widget, explorer):
+    page = as_widget(explorer)
+    picture = "(map) => map.toDataURL()"
+    before = page.locator("canvas.map").evaluate(picture)
+    codes = base64.b64encode(base64.b64decode(explorer.codes)[::-1]).decode()  # other places, whatever they are
+    page.evaluate(
+        """(codes) => {
+          document.getElementById("explorer").style.display = "none";
+          document.body.dataset.jpThemeLight = "false";
+          model.set("codes", codes);
+        }""",
+        codes,
+    )
+    page.wait_for_timeout(100)
+    page.evaluate("document.getElementById('explorer').style.display = ''")
+    page.wait_for_timeout(100)
+    rest(page)
+    shown = page.locator("canvas.map").evaluate(picture)
+    page.evaluate("model.set('codes', model.get('codes'))")  # painted anew, it is the same
+    page.wait_for_timeout(100)
+    rest(page)
+    assert before != shown == page.locator("canvas.map").evaluate(picture)
+
+
+def test_redo_and_view_source_are_no_undo(drawing):
+    page = drawing()
+    scribble(page, np.random.default_rng(0), strokes=1)
+    drawn = on_the_pad(page)
+    page.locator("canvas.pad").focus()
+    page.locator("canvas.pad").evaluate(
+        """(pad) => {
+          const press = (key, more) => pad.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true, ...more }));
+          press("z", { ctrlKey: true, shiftKey: true });
+          press("u", { ctrlKey: true });
+        }"""
+    )
+    assert on_the_pad(page).equal(drawn)
+    page.keyboard.press("Control+z")
+    assert on_the_pad(page).max() == 0
 
 
 def test_a_look_at_the_empty_pad_is_no_drawing(as_widget, penned):
