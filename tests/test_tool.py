@@ -17,6 +17,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from PIL import Image
 
+import helpers
 from tools import notebooks as tool
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -577,6 +578,22 @@ def test_long_computes_the_rows_of_a_notebook_and_resumes(with_long_rows, monkey
         *(("short: alive", "0", "2"), ("short: alive", "1", "2")),
         *(("short: loss", "0", "100"), ("short: loss", "1", "101")),
     ]
+
+
+def test_long_says_which_rows_there_are(with_long_rows, claiming):
+    with pytest.raises(SystemExit, match="--rows: expected some of short, other; received shrot"):
+        tool.main(["long", str(with_long_rows), "--rows", "shrot"])
+    without = put(claiming / "notebooks" / "05_d.ipynb", new_notebook(cells=[code("nothing", "1")]))
+    with pytest.raises(
+        SystemExit, match=r"05_d\.ipynb: expected a cell tagged rows that defines long_rows, found none"
+    ):
+        tool.main(["long", str(without)])
+
+
+@pytest.mark.parametrize("tol", [0.0001, 0.03, 0.3, 1, 2.5, 24])
+@pytest.mark.parametrize("value", [0.0349, -0.00001, 252.8649, 12345.678])
+def test_the_tool_rounds_as_a_claim_does(value, tol):
+    assert tool.printed(value, tol) == helpers._digits(value, tol)
 
 
 # run

@@ -10,7 +10,8 @@ moves between devices and the names of encodings, as the machine of the tests ha
 Exit status 1 when a room kills less than 95 % of its mutants. A few cannot be killed at all: EQUIVALENT excuses each of
 them for a reason, at most 3 % of a room; the exit status is 1 as well where it excuses more, or what no longer exists.
 
-Outcomes are kept in .mutants/, under a hash of the mutant and of its tests: an interrupted run goes on where it was.
+Outcomes are kept in .mutants/, under a hash of the mutant, of its tests and of what both import: an interrupted run
+goes on where it was.
 
 Why no package does this: mutmut leaves decorated functions alone, here all of those under `torch.no_grad`, and
 cosmic-ray starts a Python for every mutant, whose `import torch` takes longer than the tests. Here a process that has
@@ -54,7 +55,7 @@ TESTS = {  # room: functions: the tests that must notice, the fast ones first; "
         "": [MODEL, PROPERTIES, "-k", "not split and not file and not every_class and not data_set"],
         "open_fashion_mnist load_fashion_mnist": [MODEL],
         "check_images": [PROPERTIES, TRAINING, "-k", "images or pixel"],
-        "best_device set_seed fit _train_epoch evaluate train_judge": [TRAINING, "-k", "not checkpoint"],
+        "set_seed fit _train_epoch evaluate train_judge": [TRAINING, "-k", "not checkpoint"],
         "save_checkpoint load_vae": [TRAINING, "-k", "checkpoint or save or saving or weights or refused"],
         "claim long_row _digits": [CLAIMS, PROPERTIES],
         "encode decode plane_grid cell_of aggregate_posterior check_plane": [LATENT, PROPERTIES],
@@ -336,7 +337,14 @@ class Workplace:
     def result(self, room: str, source: str, tests: list[str]) -> str:
         """Return the outcome with `source` as the room, from .mutants/ where it is known."""
         files = ["conftest.py", *(name for name in tests if name.endswith(".py"))]
-        parts = [room, source, *tests, *((self.tree / name).read_text(encoding="utf-8") for name in files)]
+        others = {*self.tree.glob("*.py"), *self.tree.glob("explorer/*"), *self.tree.glob("tests/programs/*.py")}
+        texts = [*(self.tree / name for name in files), *sorted(path for path in others if path.is_file())]
+        parts = [
+            room,
+            source,
+            *tests,
+            *(path.read_text(encoding="utf-8") for path in texts if path != self.tree / room),
+        ]
         known = KEPT / hashlib.sha256("\0".join(parts).encode()).hexdigest()
         if not known.is_file() or known.read_text() not in OUTCOMES:  # a run was interrupted while it wrote
             known.write_text(self.outcome(room, source, tests, self.limit(room, tests)))
@@ -418,15 +426,19 @@ def run(room: str, found: list[Mutant], workplace: Workplace) -> bool:
     return not rest or rate >= LEAST_KILLED
 
 
-def excuses_hold(room: str, names: list[str]) -> bool:
-    """Print which excuses of a room are for no mutant, or that there are too many, and return whether all is well."""
-    excused = EQUIVALENT.get(room, {})
+def lists_hold(room: str, every: list["Mutant"]) -> bool:
+    """Print what EQUIVALENT or TESTS names in vain, or that too many are excused, and return whether all is well."""
+    excused, names = EQUIVALENT.get(room, {}), [mutant.name for mutant in every]
     lost = [name for name in excused if name not in names]
     for name in lost:
         print(f"{room}: EQUIVALENT excuses {name!r}, which no longer exists")
+    listed = [name for line in TESTS[room] for name in line.split() if name != "module"]
+    nowhere = [name for name in listed if not any(belongs(mutant.function, name) for mutant in every)]
+    for name in nowhere:
+        print(f"{room}: TESTS names {name!r}, in which there is nothing to mutate")
     if too_many := len(excused) > MOST_EXCUSED * len(names):
         print(f"{room}: {len(excused)} of {len(names)} mutants are excused, more than {MOST_EXCUSED:.0%}")
-    return not lost and not too_many
+    return not lost and not nowhere and not too_many
 
 
 def main() -> int:
@@ -448,7 +460,7 @@ def main() -> int:
             if not found:
                 functions = ", ".join(dict.fromkeys(mutant.function for mutant in every))
                 parser.error(f"FUNCTION: expected one of {functions}, received {function}")
-            good &= excuses_hold(room, [mutant.name for mutant in every])
+            good &= lists_hold(room, every)
             if given.list:
                 print(*(f"{room}:{mutant.line} {mutant.name}" for mutant in found), sep="\n")
             else:

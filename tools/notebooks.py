@@ -327,7 +327,12 @@ def long(path: Path, count: int, chosen: list[str]) -> int:
     for cell in code_cells(read(path)):
         if "rows" in cell.metadata.get("tags", []):
             exec(compile(cell.source, f"{path.name}, {cell.id}", "exec"), names)
-    for row, measure in names["long_rows"].items():
+    rows = names.get("long_rows", {})
+    if not rows:
+        raise SystemExit(f"{path.name}: expected a cell tagged rows that defines long_rows, found none")
+    if unknown := sorted(set(chosen) - set(rows)):
+        raise SystemExit(f"--rows: expected some of {', '.join(rows)}; received {', '.join(unknown)}")
+    for row, measure in rows.items():
         done = {int(line["seed"]) for line in long_lines() if line["row"].startswith(f"{row}: ")}
         for seed in sorted({*range(count)} - done) if not chosen or row in chosen else ():
             begin = time.perf_counter()
@@ -358,13 +363,18 @@ def run_seed(seed: int) -> None:
 
 
 def seed_file(seed: int, path: Path) -> Path:
-    """Return where a seed's claims of a notebook are kept; the name changes with the code that they depend on."""
+    """Return where a seed's claims of a notebook are kept; the name changes with what they depend on.
+
+    That is code and the shipped weights, and not long.csv, whose rows no seed of a notebook changes.
+    """
     folder = ROOT / ".seeds" / str(seed)
     folder.mkdir(parents=True, exist_ok=True)
     training = next(other for other in series() if other.stem.startswith("03"))  # whose weights the later ones load
     code = [bare(cell.source) for each in {training, path} for cell in code_cells(read(each))]
     code += [bare((ROOT / f"{room}.py").read_text(encoding="utf-8")) for room in ("helpers", "exact")]
-    return folder / f"{path.stem}.{hashlib.sha256(''.join(sorted(code)).encode()).hexdigest()[:12]}.json"
+    weights = [file.read_bytes() for file in sorted((ROOT / "checkpoints").glob("*.pt")) if file.name != "my_vae.pt"]
+    digest = hashlib.sha256(b"".join(["".join(sorted(code)).encode(), *weights])).hexdigest()
+    return folder / f"{path.stem}.{digest[:12]}.json"
 
 
 def bare(source: str) -> str:
