@@ -32,8 +32,8 @@ def log_joint(model: VAE, x: Tensor, z: Tensor) -> Tensor:
     """
     check_images("x", x)
     check_plane("z", z)
-    if model.config["latent_dim"] != 2:
-        raise ValueError(f"model: expected latent_dim 2 for a sum over a plane, found {model.config['latent_dim']}")
+    _check_model(model)
+    x, z = x.cpu(), z.cpu()
     logits = model.decode(z.to(next(model.parameters()).device)).cpu()
     log_prior = Normal(0, 1).log_prob(z).sum(dim=1)
     return torch.addmm(log_prior - F.softplus(logits).sum(dim=1), x, logits.T)
@@ -43,8 +43,8 @@ def log_likelihood(model: VAE, x: Tensor, size: int = 200, half_width: float = 5
     """Return log p(x) (N,) of the images x (N, 784), in nats: the integral over z as a sum over cells of the plane.
 
     There are size x size cells on [-half_width, half_width]^2. Where an image has a share of its posterior, each cell
-    is cut into refine x refine smaller ones. Warns when an image has more than 5 % of its posterior at the border;
-    raises what `log_joint` raises, and ValueError for cells that cannot be.
+    is cut into refine x refine smaller ones. Warns when an image has more than 5 % of its posterior at the border, in
+    the outermost 5 cells of each side; raises what `log_joint` raises, and ValueError for cells that cannot be.
     """
     axis, h = _axis(size, half_width, refine)
     tiles = list(axis.split(TILE))
@@ -67,7 +67,8 @@ def log_likelihood(model: VAE, x: Tensor, size: int = 200, half_width: float = 5
 def posterior(model: VAE, x: Tensor, size: int = 300, half_width: float = 5.0) -> Tensor:
     """Return the mass (N, size, size) of the true posterior p(z|x) in each cell of [-half_width, half_width]^2.
 
-    Rows run along z2 from -half_width, columns along z1. Warns and raises as `log_likelihood`.
+    Rows run along z2 from -half_width, columns along z1. Warns and raises as `log_likelihood`, but of the outermost
+    cells alone.
     """
     axis, _ = _axis(size, half_width, 1)
     mass, step = torch.empty(len(x), size, size), max(1, POINTS // size)  # filled in place: it is large
@@ -89,15 +90,20 @@ def elbo(model: VAE, x: Tensor, nodes: int = 8) -> Tensor:
     node, weight = np.polynomial.hermite_e.hermegauss(nodes)
     unit = plane_grid(torch.from_numpy(node).float())
     weights = torch.from_numpy(np.outer(weight, weight).ravel() / weight.sum() ** 2).float()
+    _check_model(model)
     mu, logvar = encode(model, x)
-    check_plane("mu", mu)
     reconstruction = []
-    for part, mean, sigma in zip(*(v.split(max(1, POINTS // nodes**2)) for v in (x, mu, torch.exp(logvar / 2)))):
+    for part, mean, sigma in zip(*(v.split(max(1, POINTS // nodes**2)) for v in (x.cpu(), mu, torch.exp(logvar / 2)))):
         z = mean[:, None] + sigma[:, None] * unit
         logits = model.decode(z.flatten(end_dim=1).to(next(model.parameters()).device)).cpu().view(*z.shape[:2], 784)
         log_p = torch.bmm(logits, part[:, :, None])[:, :, 0] - F.softplus(logits).sum(dim=2)
         reconstruction.append(log_p @ weights)
     return torch.cat(reconstruction) - kl_divergence(mu, logvar)
+
+
+def _check_model(model: VAE) -> None:
+    if model.config["latent_dim"] != 2:
+        raise ValueError(f"model: expected latent_dim 2 for a sum over a plane, found {model.config['latent_dim']}")
 
 
 def _axis(size: int, half_width: float, refine: int) -> tuple[Tensor, float]:

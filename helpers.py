@@ -7,7 +7,6 @@ Symbols, the same in every notebook, figure and test (B images in a batch, Z lat
     recon   (B,)      reconstruction loss     kl      (B,)      KL(q(z|x) || p(z))
     nelbo   (B,)      recon + kl = -elbo
 Every likelihood quantity is in nats per image: summed over pixels and latent dimensions, averaged over images only.
-Sections: data, model, objective, training, checkpoints, claims, latent space.
 """
 
 import csv
@@ -179,12 +178,14 @@ def fit(
     Minimises recon + beta * kl with Adam and a one-cycle learning rate (Smith & Topin 2018, arXiv:1708.07120); `beta`
     may be a function of the share of the steps that is done. The history holds one number per epoch: recon and kl
     (means over the training images while they were learned), val_recon and val_kl (after the epoch), in nats per image,
-    and seconds. `on_epoch(epoch, model)` is called after each epoch, `on_step(step, model)` after each step, counted
-    from 1. All draws come from torch's global generator: seed it for a repeatable run. Interrupting keeps what was
-    learned. Raises ValueError for bad images, FloatingPointError for a loss that is not finite. Derived in notebook 03.
+    and seconds. `on_epoch(epoch, model)` and `on_step(step, model)` are called after each, counted from 1. All draws
+    come from torch's global generator: seed it for a repeatable run. Interrupting keeps what was learned. Raises
+    ValueError for bad images or numbers, FloatingPointError for a loss that is not finite. Derived in notebook 03.
     """
     check_images("x", x)
     check_images("x_val", x_val)
+    if epochs < 1 or batch_size < 1:
+        raise ValueError(f"epochs, batch_size: expected at least 1 of each, received {epochs} and {batch_size}")
     x = x.to(next(model.parameters()).device)
     steps = epochs * math.ceil(len(x) / batch_size)
     optimizer = torch.optim.Adam(model.parameters(), betas=(0.9, 0.99), fused=True)  # 0.99: forgets a spike sooner
@@ -266,25 +267,27 @@ REFERENCE = storage.ROOT / "checkpoints" / "vae.pt"
 OWN_WEIGHTS = storage.OUTPUT / "checkpoints" / "my_vae.pt"
 
 
-def save_checkpoint(model: VAE, path: Path = OWN_WEIGHTS) -> None:
+def save_checkpoint(model: VAE, path: Path | str = OWN_WEIGHTS) -> None:
     """Write the weights and the config of `model` to `path`: the whole file or none of it, whenever the process dies.
 
     Raises OSError when the file cannot be written; an older file at `path` then stays as it was.
     """
     content = io.BytesIO()  # torch.save itself says nothing clear of a full disk
     torch.save({"config": model.config, "weights": {k: v.cpu() for k, v in model.state_dict().items()}}, content)
-    with storage.whole_file(path) as scratch:
+    with storage.whole_file(Path(path)) as scratch:
         scratch.write_bytes(content.getvalue())
 
 
-def load_vae(path: Path | None = None) -> VAE:
+def load_vae(path: Path | str | None = None) -> VAE:
     """Return the trained VAE, on the CPU, and print which one it is: your own from notebook 03, else the reference.
 
     A decoder alone (notebook 07) has None for an encoder. Raises FileNotFoundError or ValueError for no checkpoint.
     """
-    path = path or (OWN_WEIGHTS if OWN_WEIGHTS.is_file() else REFERENCE)
+    path = Path(path or (OWN_WEIGHTS if OWN_WEIGHTS.is_file() else REFERENCE)).absolute()
+    shipped = path.parent == REFERENCE.parent and path != OWN_WEIGHTS
+    advice = "`git checkout checkpoints` brings back what was shipped" if shipped else "run notebook 03 to make one"
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: expected a checkpoint, found no such file; run notebook 03 to make one")
+        raise FileNotFoundError(f"{path}: expected a checkpoint, found no such file; {advice}")
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)  # unpickles tensors and plain values only
         model = VAE(**checkpoint["config"])
@@ -292,8 +295,7 @@ def load_vae(path: Path | None = None) -> VAE:
         model.load_state_dict(checkpoint["weights"])
     except Exception as error:  # torch.load raises nine kinds, by what is wrong with the file
         reason = f"{path} is not a checkpoint of this series ({' '.join(str(error).split())[:200]})"
-        raise ValueError(f"{reason}. Delete it; run notebook 03 to make a new one.") from error
-    shipped = path.parent == REFERENCE.parent and path != OWN_WEIGHTS
+        raise ValueError(f"{reason}; {advice}.") from error
     print(f"Weights: {'the reference' if shipped else 'your own'}, {path.parent.name}/{path.name}")
     return model.eval()
 
@@ -308,9 +310,8 @@ def claim(name: str, value: float, unit: str = "", tol: float = 0, effect: bool 
     """Print a measured number on which the text relies, behind a mark that says whether the text holds for it.
 
     ✓: within `tol` of what was recorded when the text was written. ✗: not so. ·: nothing was recorded. `tol` says how
-    far an honest rerun may land, and sets the digits that are printed; 0 is for integers. `effect` marks a difference
-    on which a conclusion rests: its record is at least three times `tol`. Raises ValueError for a number that is no
-    integer where `tol` is 0.
+    far an honest rerun may land, and sets the digits that are printed; 0 is for integers, with ValueError for others.
+    `effect` marks a difference on which a conclusion rests: its record is at least three times `tol`.
     """
     value = value.item() if torch.is_tensor(value) else float(value)
     shown = f"{name}: {_digits(value, tol)} {unit}".rstrip()
@@ -374,8 +375,7 @@ def plane_grid(z1: Tensor, z2: Tensor | None = None) -> Tensor:
 def cell_of(z: Tensor, axis: Tensor) -> Tensor:
     """Return the index (N,) in `plane_grid(axis)` of the point nearest to each z (N, 2); `axis` has even steps."""
     check_plane("z", z)
-    position = (z - axis[0]) / (axis[1] - axis[0])
-    column, row = position.round().clamp(0, len(axis) - 1).long().T
+    column, row = ((z - axis[0]) / (axis[1] - axis[0])).round().clamp(0, len(axis) - 1).long().T
     return row * len(axis) + column
 
 

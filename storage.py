@@ -27,6 +27,7 @@ IDX_SHA256 = {  # of the uncompressed files
     "t10k-labels-idx1-ubyte": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
 }
 DEBIAN_PACKAGE = Path("/usr/share/datasets/fashion-mnist")
+REPLACE = "Replace it by the original file"
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)  # no fault of the network
 THREE_WAYS = (
     "There are three ways to get the data: (1) connect to the internet and run this again; (2) on Debian or Ubuntu, "
@@ -48,8 +49,9 @@ def fetch_fashion_mnist() -> Path:
         raise FileNotFoundError(f"FASHION_MNIST_DIR: expected a folder, but there is no {given}. {THREE_WAYS}")
     for root in filter(None, (DATA, given)):
         if all((raw(root) / name).is_file() for name in IDX_SHA256):
+            advice = "Delete it and run this again" if root == DATA else REPLACE
             for name in IDX_SHA256:
-                _verify((raw(root) / name).read_bytes(), name, raw(root) / name)
+                _verify((raw(root) / name).read_bytes(), name, raw(root) / name, advice)
             return root
     source = given or (DEBIAN_PACKAGE if DEBIAN_PACKAGE.is_dir() else None)
     with _filling_data():
@@ -94,7 +96,7 @@ def _unpack(source: Path, target: Path) -> Path:
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             reason = f"{original} is damaged ({error})"
             raise ValueError(f"{reason}. Replace it by the original file and run this again.") from error
-        _verify(content, name, original)
+        _verify(content, name, original, REPLACE)
         with _filling_data():
             (target / name).write_bytes(content)
     return target
@@ -102,21 +104,22 @@ def _unpack(source: Path, target: Path) -> Path:
 
 def _download(target: Path) -> Path:
     try:
-        FashionMNIST(target, download=True)  # checks the MD5 of what it gets
+        FashionMNIST(target, download=True)
     except (OSError, RuntimeError, HTTPException) as error:
         if getattr(error, "errno", None) in NO_ROOM:
             with _filling_data():
                 raise
         reason = f"Fashion-MNIST is not in {DATA}, and the download failed ({' '.join(str(error).split())})"
         raise FileNotFoundError(f"{reason}. {THREE_WAYS}") from error
+    for name in IDX_SHA256:
+        _verify((raw(target) / name).read_bytes(), name, f"The download of {name}", "Run this again")
     return raw(target)
 
 
-def _verify(content: bytes, name: str, place: Path) -> None:
+def _verify(content: bytes, name: str, place: Path | str, advice: str) -> None:
     expected, found = IDX_SHA256[name], hashlib.sha256(content).hexdigest()
     if found == expected:
         return
-    advice = "Delete it and run this again" if place.is_relative_to(DATA) else "Replace it by the original file"
     differ = f"expected SHA-256 {expected[:12]}..., found {found[:12]}..."
     raise ValueError(f"{place} is not the original file: {differ} {advice}.")
 

@@ -615,11 +615,28 @@ def test_missing_checkpoint_is_named_with_the_next_step(path):
     assert str(caught.value) == f"{path}: expected a checkpoint, found no such file; run notebook 03 to make one"
 
 
+def test_a_checkpoint_may_be_named_as_text_and_one_that_came_along_is_no_own_one(vae, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(helpers.storage.ROOT)
+    helpers.load_vae("checkpoints/vae.pt")
+    assert "Weights: the reference, checkpoints/vae.pt" in capsys.readouterr().out
+
+    helpers.save_checkpoint(vae, str(tmp_path / "text.pt"))
+    assert helpers.load_vae(str(tmp_path / "text.pt")).config == vae.config
+    with pytest.raises(ValueError, match=r"judge\.pt is not a checkpoint of this series .*git checkout checkpoints"):
+        helpers.load_vae(helpers.REFERENCE.with_name("judge.pt"))
+
+
+@pytest.mark.parametrize("numbers", [{"epochs": 0}, {"batch_size": 0}])
+def test_no_epoch_or_no_batch_is_refused(vae, images, numbers):
+    with pytest.raises(ValueError, match="epochs, batch_size: expected at least 1 of each, received"):
+        helpers.fit(vae, images, images, **numbers)
+
+
 def refuse(path):
     with pytest.raises(ValueError) as caught:
         helpers.load_vae(path)
     assert str(caught.value).startswith(f"{path} is not a checkpoint of this series (")
-    assert str(caught.value).endswith("). Delete it; run notebook 03 to make a new one.")
+    assert str(caught.value).endswith("); run notebook 03 to make one.")
 
 
 @pytest.mark.parametrize("length", [1, 5_000, 100_000, 400_000])

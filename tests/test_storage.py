@@ -404,6 +404,18 @@ def test_a_disk_that_is_full_during_the_download_is_no_fault_of_the_network(data
         storage.fetch_fashion_mnist()
 
 
+def test_a_download_of_something_else_is_refused_and_nothing_of_it_stays(data, plain, monkeypatch):
+    def fill(target, download):
+        storage.raw(target).mkdir(parents=True)
+        for name in NAMES:
+            (storage.raw(target) / name).write_bytes(b"something else")
+
+    monkeypatch.setattr(storage, "FashionMNIST", fill)
+    with refused(ValueError, f"The download of {FIRST} is not the original", "Run this again"):
+        storage.fetch_fashion_mnist()
+    assert not any((storage.raw(data) / name).exists() for name in NAMES)
+
+
 def test_server_that_lacks_the_last_file_leaves_nothing_of_the_others(mirror, packed, plain):
     (mirror / f"{LAST}.gz").unlink()
 
