@@ -5,25 +5,28 @@ from torch.distributions import Normal
 
 import exact
 import helpers
-from exercises import Other, Wrong, call, compare, numbers, shaped, task
+from exercises import Other, Wrong, call, close, compare, numbers, shaped, shown, task
 
 
 @task("7.1", "a function of side that returns the middle points of side * side cells of equal mass, (side * side, 2)")
 def cells_of_equal_mass(middles):
     for side in (4, 9):
-        received = shaped(call(middles, side), (side**2, 2))
+        received = numbers(call(middles, side))
+        if received.isinf().any():
+            raise Wrong("0 and 1 are the borders of the outermost shares; the middles are (j + ½) / n")
+        received = shaped(received, (side**2, 2))
         along = Normal(0, 1).icdf((torch.arange(side).double() + 0.5) / side)
         truth = torch.cartesian_prod(along, along)
         edges = Normal(0, 1).icdf((torch.arange(side).double() + 1) / (side + 1))
-        even = torch.linspace(along[0], along[-1], side, dtype=torch.float64)
+        even = torch.linspace(received.min(), received.max(), side, dtype=torch.float64)
         mistakes = {
             "that is j / (n + 1); the middle of the j-th of n shares is (j + ½) / n": torch.cartesian_prod(
                 edges, edges
             ),
-            "those points have even steps; equal mass makes them dense in the middle": torch.cartesian_prod(even, even),
             "those are shares between 0 and 1; icdf turns them into places": torch.cartesian_prod(
                 *[(torch.arange(side).double() + 0.5) / side] * 2
             ),
+            "those points have even steps; equal mass makes them dense in the middle": torch.cartesian_prod(even, even),
         }
 
         def in_order(points):
@@ -41,14 +44,16 @@ def a_hundred_fixed_points(both):
         raise Wrong(
             "the first is the larger one: the cost at the fixed points comes first, and they are the tuned ones"
         )
-    if moved - own < 1.45:
+    if 255 < own < 265:
+        raise Wrong(f"{own:.1f} is too good for 300 steps; those of the text have 600")
+    if not (265 < own and moved < 280):
+        raise Other(f"received {own:.1f} and {moved:.1f}")
+    if moved - own < 1.6:  # eight trainings of ours: 1.8 to 2.6 with fixed points, 0.9 to 1.4 with moving ones
         raise Wrong(
             f"they differ by {moved - own:.1f} nats only: was it trained with fixed points (jitter=False), "
             "and do the second ones move?"
         )
-    if not (255 < own and moved < 290):
-        raise Other(f"received {own:.1f} and {moved:.1f}")
-    return f"{moved - own:.1f} nats; after 300 steps with moving points it would be 1 to 1.5."
+    return f"{moved - own:.1f} nats; with moving points we found 0.9 to 1.4."
 
 
 @task("7.3", "three numbers, the GB of the logits with 40 points along each of 2, 3 and 4 dimensions")
@@ -58,6 +63,7 @@ def memory_of_the_logits(memory):
         "the 4 bytes of a number are missing": truth / 4,
         "that is without the 784 pixels": truth / 784,
         "those are bits": 8 * truth,
+        "that is for numbers of 8 bytes; a float32 has 4": 2 * truth,
         "that is 40 d points; along each dimension there are 40, so there are 40 to the power d": torch.tensor(
             [40.0 * d * 784 * 4 / 1e9 for d in (2, 3, 4)]
         ),
@@ -65,8 +71,12 @@ def memory_of_the_logits(memory):
         "those are GiB, of 2 to the 30; a GB has 10 to the 9 bytes": truth * 1e9 / 2**30,
     }
     received = numbers(memory)
-    compare(received.log(), truth.log(), 0.005, {text: value.log() for text, value in mistakes.items()})
-    return "Forty times as much with each dimension."
+    for said, value in {"": truth, **mistakes}.items():
+        if close(received.log(), value.log(), 0.005):  # of each number, and not only of the largest
+            if said:
+                raise Wrong(said)
+            return "Forty times as much with each dimension."
+    raise Other(f"received {shown(received)}")
 
 
 @task("7.4", "two numbers, by how many nats the peak's picture is cheaper than the mean's: on average, in the median")
@@ -81,6 +91,5 @@ def peak_or_mean(both, alone, images):
     cheaper = at_mean - at_peak
     truth = torch.stack([cheaper.mean(), cheaper.median()])
     mistakes = {"median and mean are swapped": truth.flip(0), "that is how much dearer the peak would be": -truth}
-    if (both - truth).abs().max() < 0.3:
-        return "One island is the rule; where there are two, their mean lies in the water between them."
-    compare(both, truth, 1e-6, mistakes)
+    compare(both, truth, 0.3 / truth.abs().max(), mistakes)
+    return "One island is the rule; where there are two, their mean lies in the water between them."

@@ -40,7 +40,7 @@ def listens(hears):
 
     class Whispering(helpers.VAE):
         def decode(self, z):
-            return self.decoder(1e-4 * z)
+            return self.decoder(1e-7 * z)
 
     answers = []
     for kind in (helpers.VAE, Deaf, Whispering):

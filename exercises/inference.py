@@ -60,6 +60,8 @@ def search_a_little(mean, log_variance, vae, few, log_p):
     for name, value in (("sigma²", log_variance), ("sigma", log_variance.square())):
         if (value > 0).all() and gap(mean, value.log()) < before:
             raise Wrong(f"that is {name}; expected the logarithm of sigma²")
+    if gap(mean, 2 * log_variance) < before:
+        raise Wrong("that is log sigma; expected log sigma², twice as much")
     if closed < 0:
         raise Wrong(f"the mean gap grew from {before:.2f} to {after:.2f} nats: minimise recon + kl, not the ELBO")
     raise Other(f"received Gaussians that close {closed:.0f} % of the mean gap, when 100 steps close most of it")

@@ -14,16 +14,19 @@ def a_draw(draw):
     mu = torch.tensor([[3.0, -1.0]]).repeat(20_000, 1).requires_grad_()
     logvar = torch.tensor([[-4.0, -1.0]]).repeat(20_000, 1).requires_grad_()
     noise = noise_of(call(draw, mu, logvar), mu, logvar)
-    sigma, variance = torch.exp(logvar[0] / 2), torch.exp(logvar[0])
+    sigma = torch.exp(logvar[0] / 2)
     mistakes = {
-        "the draws spread by sigma², not sigma: logvar is the logarithm of the variance": variance,
-        "the draws spread by logvar itself: sigma is the exponential of its half": logvar[0].abs(),
-        "eps is uniform, as torch.rand makes it; a normal draw is torch.randn": sigma / math.sqrt(12),
+        "the draws spread by sigma², not sigma: logvar is the logarithm of the variance": sigma,
+        "the draws spread by logvar itself: sigma is the exponential of its half": logvar[0].abs() / sigma,
+        "eps is uniform, as torch.rand makes it; a normal draw is torch.randn": torch.full((2,), 1 / math.sqrt(12)),
     }
-    compare(noise.std(dim=0), sigma, 0.05, mistakes, "received draws whose spread is")
-    if (noise.mean(dim=0).abs() > 0.05 * sigma).any():
+    eps = noise.detach() / sigma.detach()
+    compare(eps.std(dim=0), torch.ones(2), 0.05, mistakes, "received draws whose spread over sigma is")
+    if (eps.mean(dim=0).abs() > 0.05).any():
         raise Wrong("the draws have the right spread, but their mean is not mu")
-    return "Only a look at the spread of draws tells sigma from sigma²; shapes, gradients and the KL stay silent."
+    if ((eps**4).mean(dim=0) - 3).abs().max() > 0.5:  # 3 for a normal distribution, 1.8 for a uniform one
+        raise Wrong("the draws have the right mean and spread, but they are not normal: eps comes from torch.randn")
+    return "Shapes and the KL do not tell sigma from sigma²; the spread of the draws does, and so do their gradients."
 
 
 def noise_of(z, mu: Tensor, logvar: Tensor) -> Tensor:
@@ -36,7 +39,7 @@ def noise_of(z, mu: Tensor, logvar: Tensor) -> Tensor:
     attached = torch.is_tensor(z) and z.requires_grad
     gradients = torch.autograd.grad(z.sum(), (mu, logvar), allow_unused=True) if attached else (None, None)
     for name, gradient in zip(("mu", "logvar"), gradients):
-        if gradient is None:
+        if gradient is None or not gradient.any():
             raise Wrong(f"no gradient reaches {name}: draw eps, and compute z from mu, logvar and eps")
     return noise
 

@@ -38,9 +38,9 @@ def without_labels(named, y_test):
         raise Wrong("those are numbers of clusters; give each the commonest class of its training codes")
     if share < 45:
         raise Wrong(f"only {share:.1f} % of these names are right: are clusters and codes of the same model?")
-    if share > 66:
+    if share > 64:
         raise Wrong(f"{share:.1f} % is more than ten clusters can do: were these found without labels?")
-    return f"{share:.1f} % have the right name: k-means wants round clusters of one size."
+    return f"{share:.1f} % have the right name; with more than ten clusters it would be more."
 
 
 @task("4.3", "four numbers, the median distance that codes move for shifts to the right by 1, 2, 3 and 4 pixels")
@@ -81,6 +81,8 @@ def mind_the_gap(z_rare, mu_train, logvar_train):
     p = Normal(0, 1).log_prob(helpers.plane_grid(axis)).sum(dim=1).exp()
     cells = helpers.cell_of(z, axis)
     found = among_lowest(q / p, p, cells)
+    if found > 0.95 and (len(z.unique(dim=0)) < 190 or (z.norm(dim=1) > 2).double().mean() > 0.8):
+        raise Wrong("those are the emptiest places of the plane, and no draws from the prior: draw 10,000, then choose")
     if found > 0.95:
         return "The holes are gaps as well as outskirts, and in the gaps live the chimeras."
     if among_lowest(q / p, p, helpers.cell_of(z.flip(1), axis)) > 0.95:
