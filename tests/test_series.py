@@ -151,15 +151,48 @@ def test_the_diagnosis_of_the_clinic_names_the_right_cause_and_no_other(clinic, 
     assert clinic["diagnose"](vae, held_out, clinic[loss_of], options.get("images", clinic["x"])) == [cause]
 
 
-def test_a_loss_that_is_on_no_list_gets_no_name_of_another(clinic):
-    def half_price(vae, batch):
+@pytest.mark.parametrize(
+    "beta, found",
+    [
+        (1, "healthy"),
+        (0, "the KL is missing"),
+        (1 / 500, "the KL is divided by the batch size"),
+        (1 / 2, "the loss is none of the sums in this list"),
+        (1 / 300, "the loss is none of the sums in this list"),
+        (1 / 784, "the loss is none of the sums in this list"),
+    ],
+)
+def test_the_diagnosis_tells_a_small_price_of_the_code_from_none(clinic, beta, found):
+    def loss(vae, batch):
         mu, logvar = vae.encode(batch)
         recon = helpers.reconstruction_loss(batch, vae.decode(vae.reparameterize(mu, logvar)))
-        return (recon + helpers.kl_divergence(mu, logvar) / 2).mean()
+        return (recon + beta * helpers.kl_divergence(mu, logvar)).mean()
 
     vae = helpers.load_vae(helpers.REFERENCE)
-    found = clinic["diagnose"](vae, clinic["x_val"][:500], half_price, clinic["x"])
-    assert found == ["the loss is none of the sums in this list"]
+    assert clinic["diagnose"](vae, clinic["x_val"][:500], loss, clinic["x"]) == [found]
+
+
+def test_the_diagnosis_finds_a_draw_that_passes_half_of_the_gradient(clinic):
+    class HalfDetached(helpers.VAE):
+        def reparameterize(self, mu, logvar):
+            return mu.detach() + torch.exp(logvar / 2) * torch.randn_like(mu)
+
+    found = clinic["diagnose"](HalfDetached().eval(), clinic["x_val"][:500], clinic["sound"], clinic["x"])
+    assert found == ["no gradient passes the draw"]
+
+
+def test_the_diagnosis_of_a_frozen_model_is_that_of_the_model(clinic):
+    frozen = helpers.load_vae(helpers.REFERENCE).requires_grad_(False)
+    assert clinic["diagnose"](frozen, clinic["x_val"][:500], clinic["sound"], clinic["x"]) == ["healthy"]
+
+
+def test_the_diagnosis_finds_dropout_in_the_decoder(clinic):
+    vae = helpers.VAE()
+    vae.decoder.insert(2, torch.nn.Dropout(0.2))
+    for training, cause in ((True, "the decoder is in training mode"), (False, "healthy")):
+        vae.train(training)
+        found = clinic["diagnose"](vae, clinic["x_val"][:500], clinic["sound"], clinic["x"])
+        assert cause in found and (training or found == [cause])
 
 
 def test_the_clinic_calls_a_variance_bounded_that_a_clamp_bounds(clinic):
