@@ -87,10 +87,10 @@ def elbo(model: VAE, x: Tensor, nodes: int = 8) -> Tensor:
     Gauss and Hermite's rule with nodes x nodes points around each q: no draw, no noise. Raises ValueError for bad
     images or another latent space than a plane.
     """
+    _check_model(model)
     node, weight = np.polynomial.hermite_e.hermegauss(nodes)
     unit = plane_grid(torch.from_numpy(node).float())
     weights = torch.from_numpy(np.outer(weight, weight).ravel() / weight.sum() ** 2).float()
-    _check_model(model)
     mu, logvar = encode(model, x)
     reconstruction = []
     for part, mean, sigma in zip(*(v.split(max(1, POINTS // nodes**2)) for v in (x.cpu(), mu, torch.exp(logvar / 2)))):

@@ -95,7 +95,7 @@ def _unpack(source: Path, target: Path) -> Path:
             content = gzip.decompress(content) if original.suffix else content
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             reason = f"{original} is damaged ({error})"
-            raise ValueError(f"{reason}. Replace it by the original file and run this again.") from error
+            raise ValueError(f"{reason}. {REPLACE} and run this again.") from error
         _verify(content, name, original, REPLACE)
         with _filling_data():
             (target / name).write_bytes(content)

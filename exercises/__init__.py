@@ -135,12 +135,12 @@ def call(function, *inputs):
     return result
 
 
-def close(a: Tensor, b: Tensor, tol: float) -> bool:
-    """Return whether a and b have one shape and differ by at most `tol` of the largest value in b."""
+def close(a: Tensor, b: Tensor, tol: float | Tensor) -> bool:
+    """Return whether a and b have one shape and differ by at most `tol`, one or one each, of the largest value in b."""
     return a.shape == b.shape and bool(((a - b).abs() <= tol * b.abs().max()).all())
 
 
-def compare(answer, truth, tol: float, mistakes: dict, name: str = "received") -> None:
+def compare(answer, truth, tol: float | Tensor, mistakes: dict, name: str = "received") -> None:
     """Return where `answer` is the truth; else raise, naming the mistake whose value it is where there is one.
 
     `mistakes` maps what to say to the value that the mistake leads to; `tol` is relative to the largest value.

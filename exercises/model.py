@@ -14,13 +14,13 @@ def a_draw(draw):
     mu = torch.tensor([[3.0, -1.0]]).repeat(20_000, 1).requires_grad_()
     logvar = torch.tensor([[-4.0, -1.0]]).repeat(20_000, 1).requires_grad_()
     noise = noise_of(call(draw, mu, logvar), mu, logvar)
-    sigma = torch.exp(logvar[0] / 2)
+    sigma = torch.exp(logvar[0].detach() / 2)
     mistakes = {
         "the draws spread by sigma², not sigma: logvar is the logarithm of the variance": sigma,
         "the draws spread by logvar itself: sigma is the exponential of its half": logvar[0].abs() / sigma,
         "eps is uniform, as torch.rand makes it; a normal draw is torch.randn": torch.full((2,), 1 / math.sqrt(12)),
     }
-    eps = noise.detach() / sigma.detach()
+    eps = noise / sigma
     compare(eps.std(dim=0), torch.ones(2), 0.05, mistakes, "received draws whose spread over sigma is")
     if (eps.mean(dim=0).abs() > 0.05).any():
         raise Wrong("the draws have the right spread, but their mean is not mu")

@@ -81,9 +81,9 @@ def mind_the_gap(z_rare, mu_train, logvar_train):
     p = Normal(0, 1).log_prob(helpers.plane_grid(axis)).sum(dim=1).exp()
     cells = helpers.cell_of(z, axis)
     found = among_lowest(q / p, p, cells)
-    if found > 0.95 and (len(z.unique(dim=0)) < 190 or (z.norm(dim=1) > 2).double().mean() > 0.8):
-        raise Wrong("those are the emptiest places of the plane, and no draws from the prior: draw 10,000, then choose")
     if found > 0.95:
+        if len(z.unique(dim=0)) < 190 or (z.norm(dim=1) > 2).double().mean() > 0.8:
+            raise Wrong("those are the emptiest places of the plane, and no draws from the prior: draw 10,000 first")
         return "The holes are gaps as well as outskirts, and in the gaps live the chimeras."
     if among_lowest(q / p, p, helpers.cell_of(z.flip(1), axis)) > 0.95:
         raise Wrong("z1 and z2 are swapped: rows of q run along z2, columns along z1")

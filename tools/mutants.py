@@ -336,15 +336,9 @@ class Workplace:
 
     def result(self, room: str, source: str, tests: list[str]) -> str:
         """Return the outcome with `source` as the room, from .mutants/ where it is known."""
-        files = ["conftest.py", *(name for name in tests if name.endswith(".py"))]
-        others = {*self.tree.glob("*.py"), *self.tree.glob("explorer/*"), *self.tree.glob("tests/programs/*.py")}
-        texts = [*(self.tree / name for name in files), *sorted(path for path in others if path.is_file())]
-        parts = [
-            room,
-            source,
-            *tests,
-            *(path.read_text(encoding="utf-8") for path in texts if path != self.tree / room),
-        ]
+        shared = {*self.tree.glob("*.py"), *self.tree.glob("explorer/*.*"), *self.tree.glob("tests/programs/*.py")}
+        files = [*(self.tree / name for name in tests if name.endswith(".py")), *sorted(shared - {self.tree / room})]
+        parts = [room, source, *tests, *(file.read_text(encoding="utf-8") for file in files)]
         known = KEPT / hashlib.sha256("\0".join(parts).encode()).hexdigest()
         if not known.is_file() or known.read_text() not in OUTCOMES:  # a run was interrupted while it wrote
             known.write_text(self.outcome(room, source, tests, self.limit(room, tests)))
@@ -426,7 +420,7 @@ def run(room: str, found: list[Mutant], workplace: Workplace) -> bool:
     return not rest or rate >= LEAST_KILLED
 
 
-def lists_hold(room: str, every: list["Mutant"]) -> bool:
+def lists_hold(room: str, every: list[Mutant]) -> bool:
     """Print what EQUIVALENT or TESTS names in vain, or that too many are excused, and return whether all is well."""
     excused, names = EQUIVALENT.get(room, {}), [mutant.name for mutant in every]
     lost = [name for name in excused if name not in names]
