@@ -205,6 +205,26 @@ def test_the_clinic_calls_a_variance_bounded_that_a_clamp_bounds(clinic):
     assert clinic["diagnose"](vae, clinic["x_val"][:500], clinic["sound"], clinic["x"]) == ["healthy"]
 
 
+def test_the_diagnosis_finds_a_sigmoid_at_the_end_of_the_decoder(clinic):
+    vae = helpers.load_vae(helpers.REFERENCE)
+    vae.decoder.append(torch.nn.Sigmoid())
+
+    found = clinic["diagnose"](vae, clinic["x_val"][:500], clinic["sound"], clinic["x"])
+    assert found == ["decode returns no logits"]
+
+
+def test_the_diagnosis_looks_at_the_range_of_the_held_out_images_too(clinic):
+    vae, batch = helpers.load_vae(helpers.REFERENCE), 2 * clinic["x_val"][:500] - 1
+    assert clinic["diagnose"](vae, batch, clinic["sound"], clinic["x"]) == ["pixels outside [0, 1]"]
+
+
+def test_batchnorm_in_training_mode_is_no_activation_on_mu(clinic):
+    vae = helpers.VAE()
+    vae.encoder.append(torch.nn.BatchNorm1d(4))
+    found = clinic["diagnose"](vae, clinic["x_val"][:500], clinic["sound"], clinic["x"])
+    assert "codes depend on other images" in found and "an activation on mu" not in found
+
+
 # the setup cell
 
 SETUP_CELL = tool.code_cells(tool.read(REAL[0]))[0].source
@@ -359,6 +379,22 @@ def test_so_does_a_notebook_that_is_tested_alone():
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
 
     assert str(ROOT / "conftest.py") in run.stdout, run.stdout + run.stderr
+
+
+def test_a_notebook_after_the_third_is_tested_with_the_weights_of_its_committed_outputs(request):
+    own, shipped = (root / "checkpoints" for root in (Path(os.environ["VAE_OUTPUT"]), ROOT))
+    (hook,) = (
+        impl
+        for impl in request.config.hook.pytest_runtest_setup.get_hookimpls()
+        if impl.plugin_name == str(ROOT / "conftest.py")
+    )
+    own.mkdir(exist_ok=True)
+    for name, expected in (("03_training.ipynb", b"trained"), ("04_plane.ipynb", (shipped / "vae.pt").read_bytes())):
+        (own / "my_vae.pt").write_bytes(b"trained")
+        hook.function(SimpleNamespace(path=ROOT / "notebooks" / name, config=request.config))
+
+        assert (own / "my_vae.pt").read_bytes() == expected
+    (own / "my_vae.pt").unlink()
 
 
 # formulas: what a notebook prints, computed a second time without torch
