@@ -313,7 +313,7 @@ def claim(name: str, value: float, unit: str = "", tol: float = 0, effect: bool 
     far an honest rerun may land, and sets the digits that are printed; 0 is for integers, with ValueError for others.
     `effect` marks a difference on which a conclusion rests: its record is at least three times `tol`.
     """
-    value = value.item() if torch.is_tensor(value) else float(value)
+    value = value.item() if hasattr(value, "item") else value  # of numpy as well; a count stays an integer
     shown = f"{name}: {_digits(value, tol)} {unit}".rstrip()
     asked = {"unit": unit, "tol": tol, "effect": effect}
     record = json.loads(CLAIMS.read_text(encoding="utf-8")).get(name) if CLAIMS.is_file() else None
@@ -341,7 +341,7 @@ def long_row(name: str) -> dict[int, float]:
 def _digits(value: float, tol: float) -> str:
     if tol == 0 and value % 1 != 0:
         raise ValueError(f"value: expected an integer where tol is 0, received {value:g}; say how far a rerun may land")
-    decimals = max(0, 1 - math.floor(math.log10(tol))) if tol else 0
+    decimals = max(0, 1 - math.floor(math.log10(tol))) if tol and isinstance(value, float) else 0
     return f"{value:z,.{decimals}f}"
 
 

@@ -52,14 +52,16 @@ def printed(capsys):
 # the three marks
 
 
-@pytest.mark.parametrize("value, shown", [(252.8, "252.8"), (251, "251.0"), (255.0999, "255.1"), (250.6, "250.6")])
+@pytest.mark.parametrize("value, shown", [(252.8, "252.8"), (251.0, "251.0"), (255.0999, "255.1"), (250.6, "250.6")])
 def test_number_within_tol_of_the_record_is_printed_as_measured_behind_a_tick(record, printed, value, shown):
     record("test recon + kl", 252.8, **NATS)
 
     assert printed("test recon + kl", value, **NATS) == f"✓ test recon + kl: {shown} nats per image"
 
 
-@pytest.mark.parametrize("value, shown", [(255.2, "255.2"), (250.3, "250.3"), (-252.8, "-252.8"), (55_000, "55,000.0")])
+@pytest.mark.parametrize(
+    "value, shown", [(255.2, "255.2"), (250.3, "250.3"), (-252.8, "-252.8"), (55_000.0, "55,000.0")]
+)
 def test_number_beyond_tol_is_printed_as_measured_with_what_the_text_was_written_for(record, printed, value, shown):
     record("loss", 252.8, **NATS)
 
@@ -154,7 +156,8 @@ DIGITS = [  # value, tol, what is printed: one digit more than the first of tol
     (12_345.6, 1_500, "12,346"),
     (1e21, 1e20, "1,000,000,000,000,000,000,000"),
     (-1_234.56, 0.2, "-1,234.56"),
-    (5, 0.2, "5.00"),
+    (5.0, 0.2, "5.00"),
+    (5, 0.2, "5"),
     (55_000, 0, "55,000"),
     (-3, 0, "-3"),
 ]
@@ -163,6 +166,14 @@ DIGITS = [  # value, tol, what is printed: one digit more than the first of tol
 @pytest.mark.parametrize("value, tol, shown", DIGITS)
 def test_tol_sets_the_digits_that_are_printed_and_integers_are_whole(printed, value, tol, shown):
     assert printed("a", value, tol=tol) == f"· a: {shown}"
+
+
+@pytest.mark.parametrize("count", [7, torch.tensor(7), np.int64(7), (torch.arange(9) > 1).sum()])
+def test_a_count_is_whole_whatever_its_tol(record, printed, count):
+    record("islands", 9, tol=2.5)
+
+    assert printed("islands", count, tol=2.5) == "✓ islands: 7"
+    assert printed("islands", 2, tol=2.5) == "✗ islands: 2 (the text was written for 9 ± 2.5)"
 
 
 MINUS_ZERO = [(-0.04, 1, "0.0"), (-0.0, 0, "0"), (-0.4, 10, "0"), (-1e-9, 0.1, "0.00")]

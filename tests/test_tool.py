@@ -591,7 +591,7 @@ def test_long_says_which_rows_there_are(with_long_rows, claiming):
 
 
 @pytest.mark.parametrize("tol", [0.0001, 0.03, 0.3, 1, 2.5, 24])
-@pytest.mark.parametrize("value", [0.0349, -0.00001, 252.8649, 12345.678])
+@pytest.mark.parametrize("value", [0.0349, -0.00001, 252.8649, 12345.678, 7])
 def test_the_tool_rounds_as_a_claim_does(value, tol):
     assert tool.printed(value, tol) == helpers._digits(value, tol)
 

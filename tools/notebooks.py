@@ -233,7 +233,7 @@ def make_reference(own: Path, start: float) -> None:
 
 def printed(value: float, tol: float) -> str:
     """Return `value` as `helpers.claim` prints it."""
-    decimals = max(0, 1 - math.floor(math.log10(tol))) if tol else 0
+    decimals = max(0, 1 - math.floor(math.log10(tol))) if tol and isinstance(value, float) else 0
     return f"{value:z,.{decimals}f}"
 
 
@@ -255,7 +255,7 @@ def save_records(measured: dict[Path, list[dict]], spans: dict[str, tuple[float,
             low, high = spans.get(claim["name"], (None, None))
             new[claim["name"]] = {
                 "notebook": path.stem[:2],
-                "value": int(value) if claim["tol"] == 0 else value,
+                "value": int(value) if claim["tol"] == 0 or isinstance(claim["value"], int) else value,
                 "unit": claim["unit"],
                 "tol": claim["tol"],
                 "effect": claim["effect"],
