@@ -10,8 +10,10 @@ from exercises import call, compare, numbers, shaped, task
 
 @task("10.1", "a function of mu and logvar, both (B, Z), that returns how many dimensions carry more than 0.1 nats")
 def alive(count):
-    mu = torch.randn(500, 9) * torch.tensor([1.0, 1.0, 1.0, 0.9, 0.7, 0.35, 0.2, 0.15, 0.03])
-    logvar = torch.tensor([-4.0, -3.0, -3.0, -2.0, -0.5, -0.1, -0.45, -0.05, -0.0001]).expand(500, 9)
+    scale = [1.0, 1.0, 1.0, 0.9, 0.7, 0.37, 0.37, 0.37, 0.2, 0.0, 0.03, 0.02, 0.02]
+    logvar = [-4.0, -3.0, -3.0, -2.0, -0.5, -0.1, -0.1, -0.1, -0.3, -0.0001, -0.0001, -0.9, -0.9]
+    mu, logvar = torch.randn(500, 13) * torch.tensor(scale), torch.tensor(logvar).expand(500, 13)
+    mu[:, 9] = 1.2 * (torch.rand(500) < 0.2)  # says something of a fifth of the images only
     each = helpers.kl_per_dimension(mu, logvar)
     truth = (each.mean(dim=0) > 0.1).sum()
     mistakes = {
@@ -21,10 +23,16 @@ def alive(count):
         "the factor ½ is missing": (2 * each.mean(dim=0) > 0.1).sum(),
         "that counts dimensions whose sum over the images is above 0.1; average them": (each.sum(dim=0) > 0.1).sum(),
         "that counts large variances of mu; the KL asks for more": (mu.var(dim=0) > 0.1).sum(),
-        "those are the dead ones": 9 - truth,
+        "that asks in how many images it is above 0.1; average, then compare": (
+            (each > 0.1).float().mean(dim=0) > 0.5
+        ).sum(),
+        "mu² is missing, or mu and logvar were averaged before the KL": (
+            (0.5 * (logvar.exp() - 1 - logvar)).mean(dim=0) > 0.1
+        ).sum(),
+        "those are the dead ones": 13 - truth,
     }
     compare(call(count, mu, logvar), truth, 1e-6, mistakes)
-    return f"{truth} of 9 here. The mean comes first, then the comparison."
+    return f"{truth} of 13 here. The mean comes first, then the comparison."
 
 
 @task("10.2", "two numbers, the bounds with the price of naming one of ten classes, and one of two unequal ones")
@@ -50,6 +58,8 @@ def a_tie_or_not(deviations):
     difference, variance = b.mean() - a.mean(), a.var() + b.var()
     mistakes = {
         "that is in standard deviations of single runs; means of five runs scatter less": difference / variance.sqrt(),
+        "that is in standard deviations of single runs, and divides by n, not by n - 1, in the variances": difference
+        / (a.var(correction=0) + b.var(correction=0)).sqrt(),
         "that is the difference in nats; divide by its standard deviation": difference,
         "that divides by n, not by n - 1, in the variances": difference
         / ((a.var(correction=0) + b.var(correction=0)) / 5).sqrt(),

@@ -85,6 +85,7 @@ def wider_net(wide_w, vae, some, truth):
         "sigma is not doubled: those are the weights of the encoder's own q": short(sigma),
         "that doubles the variance; sigma is then only √2 times as large": short(math.sqrt(2) * sigma),
         "twice logvar is sigma squared; twice sigma is logvar + 2 ln 2": short(sigma**2),
+        "only the density has twice the sigma; draw with it too": short(sigma) + 0.75 - 2 * math.log(2),
     }
     compare(one, short(2 * sigma), 0.06, mistakes, "received weights of which one alone falls short by")
     return f"Short by {one:.1f} nats with one draw, by {every:.1f} with 1,000: a wide net is a bad single guess."

@@ -39,7 +39,9 @@ def without_labels(named, y_test):
     if share < 45:
         raise Wrong(f"only {share:.1f} % of these names are right: are clusters and codes of the same model?")
     if share > 64:
-        raise Wrong(f"{share:.1f} % is more than ten clusters can do: were these found without labels?")
+        raise Wrong(
+            f"{share:.1f} % is more than ten clusters can do: fine with more of them, but ten would need labels"
+        )
     return f"{share:.1f} % have the right name; with more than ten clusters it would be more."
 
 

@@ -28,9 +28,10 @@ def one_step(step):
         done = any(weight.grad is None or (weight.grad != 5).any() for weight in weights)
     used = (before - torch.nn.utils.parameters_to_vector(weights).detach()) / 1e-3
     if not used.any():
-        raise Wrong("the weights have not moved: the order is zero_grad, backward, step") if done else Missing
+        order = "the weights of `model` have not moved: the order is zero_grad, backward, step, all with this model"
+        raise Wrong(order) if done else Missing
     if not any(weight.grad is not None and weight.grad.any() for weight in weights):
-        late = "zero_grad comes last here, so the first step still uses an earlier gradient; put it before backward"
+        late = "zero_grad comes last: right only where no gradient is left from earlier, as one is here"
         mistakes = {late: truth + 5, **mistakes}
     compare(used, truth, 0.002, mistakes, "received weights that were moved by the gradient")
     if torch.equal(*(moved_by(step, seed) for seed in (0, 1))):

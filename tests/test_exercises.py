@@ -189,6 +189,7 @@ def test_the_printed_solution_is_right(number, solved, capsys):
     assert checked(number, solved(number), capsys).startswith(f"{number}: right. ")
 
 
+OF_SHOES = "scale = whitened(shoes, 1e-3)[1]; prices_of_shoes = torch.linalg.eigvalsh({}).flip(0)[:2]"
 ROLLED = SOLUTIONS["4.3"].replace("F.pad(pictures[room], (pixels, 0))[:, :, :28]", "pictures.roll(pixels, 2)")
 IN_Q = "q.flatten()[helpers.cell_of(z_prior, axis)]"
 OWN_SIGMA = "- mu[room]).div((logvar[room] / 2).exp())"
@@ -317,7 +318,7 @@ MISTAKES = [  # number, a wrong answer, words that name the mistake
     ("2.3", KL + f"helpers.kl_divergence({SHIFTED} / torch.exp(logvar / 2), -logvar)", "the other way round"),
     ("3.1", STEP.replace("optimizer.zero_grad()", "pass"), "an earlier step's gradient is still in it"),
     ("3.1", STEP.replace("zero_grad()", "step(); return"), "only an earlier step's gradient was used"),
-    ("3.1", STEP.replace("    optimizer.step()\n", ""), "the weights have not moved"),
+    ("3.1", STEP.replace("    optimizer.step()\n", ""), "have not moved"),
     ("3.1", STEP.replace("optimizer.step()", "optimizer.zero_grad(); optimizer.step()"), "have not moved"),
     ("3.1", STEP.replace("optimizer.zero_grad()", "pass") + "    optimizer.zero_grad()\n", "zero_grad comes last"),
     ("3.1", STEP.replace("logits, mu, logvar = model(batch)", "mu, logvar = model.encode(batch); "
@@ -407,6 +408,7 @@ MISTAKES = [  # number, a wrong answer, words that name the mistake
     ("6.3", SOLUTIONS["6.3"].replace("2 * torch", "2**0.5 * torch"), "only √2 times as large"),
     ("6.3", SOLUTIONS["6.3"].replace("2 * torch.exp(logvar[i] / 2)", "torch.exp(logvar[i])"), "2 ln 2"),
     ("6.3", SOLUTIONS["6.3"].replace("q.log_prob", "Normal(mu[i], q.stddev / 2).log_prob"), "exceed log p(x)"),
+    ("6.3", SOLUTIONS["6.3"].replace("q.sample", "Normal(mu[i], q.stddev / 2).sample"), "draw with it too"),
     ("6.3", "wide_w = wide_w.T", "expected shape (200, 1000), received (1000, 200)"),
     ("6.4", "correlations = correlations[::-1]", "the two are swapped"),
     ("6.4", SOLUTIONS["6.4"].replace(".abs()", ""), "signed error"),
@@ -425,6 +427,7 @@ MISTAKES = [  # number, a wrong answer, words that name the mistake
     ("7.2", "own, moved = 268, 269", "was it trained with fixed points"),
     ("7.2", "own, moved = 262.0, 265.7", "too good for 300 steps"),
     ("7.2", "own, moved = 100, 300", "received 100.0 and 300.0"),
+    ("7.2", "own, moved = 266, 276", "received 266.0 and 276.0"),
     ("7.3", "memory = [n / 4 for n in memory]", "4 bytes of a number"),
     ("7.3", "memory = [2 * n for n in memory]", "numbers of 8 bytes"),
     ("7.3", "memory = [5, 100, 1000]", "received 5, 100, 1000"),
@@ -438,9 +441,9 @@ MISTAKES = [  # number, a wrong answer, words that name the mistake
             "are swapped"),
     ("7.4", "cheaper_mean, cheaper_median = -cheaper_mean, -cheaper_median", "how much dearer"),
     ("8.1", SOLUTIONS["8.1"].replace("x[(y == 5) | (y == 7) | (y == 9)]", "x"), "of all garments"),
-    ("8.1", SOLUTIONS["8.1"].replace("(mean * (1 - mean)).rsqrt()", "torch.ones(784)"), "of C itself"),
-    ("8.1", SOLUTIONS["8.1"].replace("rsqrt", "sqrt"), "D is inverted the other way"),
-    ("8.1", SOLUTIONS["8.1"].replace("torch.cov(shoes.T)", "(shoes.T @ shoes / len(shoes))"), "mean is not subtracted"),
+    ("8.1", OF_SHOES.format("torch.cov(shoes.T)"), "of C itself"),
+    ("8.1", OF_SHOES.format("torch.cov(shoes.T) / scale[:, None] / scale"), "D is inverted the other way"),
+    ("8.1", OF_SHOES.format("scale[:, None] * (shoes.T @ shoes) * scale / len(shoes)"), "mean is not subtracted"),
     ("8.1", SOLUTIONS["8.1"].replace("(y == 5) | (y == 7) | (y == 9)", "y == 7"), "one class only"),
     ("8.2", "beta_of_half = 0.5", "the other way round"),
     ("8.2", "beta_of_half = 4", "a factor ½ is missing"),
@@ -452,6 +455,7 @@ MISTAKES = [  # number, a wrong answer, words that name the mistake
     ("8.4", SOLUTIONS["8.4"].replace("min=1.0", "min=0.5"), "½ nat is free"),
     ("8.4", SOLUTIONS["8.4"].replace(".clamp(min=1.0)", ""), "nothing is free"),
     ("8.4", SOLUTIONS["8.4"].replace("100 * ", ""), "not multiplied by 100"),
+    ("8.4", SOLUTIONS["8.4"].replace("100 * ", "100 * min(1, 2 * done) * "), "as in warm-up"),
     ("8.4", SOLUTIONS["8.4"].replace("min=1.0", "max=1.0"), "clamp(max=1)"),
     ("8.4", SOLUTIONS["8.4"].replace("each.clamp(min=1.0)", "(each - 1)"), "the free nats are subtracted"),
     ("8.4", SOLUTIONS["8.4"].replace(".clamp(min=1.0).sum()", ".sum().clamp(min=1.0)"), "applied to the sum"),
@@ -469,6 +473,7 @@ MISTAKES = [  # number, a wrong answer, words that name the mistake
     ("9.3", "hears = lambda vae: not torch.allclose(*vae.decode(torch.randn(2, vae.config['latent_dim'])))",
             "hardly hears z for a deaf one"),
     ("9.3", "hears = lambda vae: 1.0", "received a float"),
+    ("9.3", "hears = lambda vae: vae.decode(torch.tensor([[-1.0, 0.0], [1.0, 0.0]])).diff(dim=0).any()", "config"),
     ("10.1", SOLUTIONS["10.1"].replace(".mean(dim=0)", ""), "pairs of image and dimension"),
     ("10.1", SOLUTIONS["10.1"].replace(".mean(dim=0)", ".sum(dim=1)"), "that counts images"),
     ("10.1", SOLUTIONS["10.1"].replace(".mean(dim=0)", ".amax(dim=0)"), "in which any image"),
@@ -476,6 +481,8 @@ MISTAKES = [  # number, a wrong answer, words that name the mistake
     ("10.1", SOLUTIONS["10.1"].replace("0.5 * ", ""), "the factor ½ is missing"),
     ("10.1", SOLUTIONS["10.1"].replace(".mean(dim=0)", ".sum(dim=0)"), "whose sum over the images"),
     ("10.1", "alive = lambda mu, logvar: (mu.var(dim=0) > 0.1).sum()", "large variances of mu"),
+    ("10.1", "alive = lambda mu, logvar: ((mu**2 + logvar.exp() - 1 - logvar).median(0)[0] > 0.2).sum()", "how many"),
+    ("10.1", SOLUTIONS["10.1"].replace("mu.square()", "mu.mean(dim=0).square()"), "averaged before the KL"),
     ("10.2", "ten_classes, two_classes = 2 * 246 - ten_classes, 2 * 246 - two_classes", "the price is subtracted"),
     ("10.2", "ten_classes, two_classes = 246 + math.log2(10), 246 + 0.468996", "that is in bits"),
     ("10.2", "two_classes = 246 + math.log(2)", "not equally common"),
@@ -485,6 +492,7 @@ MISTAKES = [  # number, a wrong answer, words that name the mistake
     ("10.2", "two_classes = ten_classes", "two unequal classes cost less"),
     ("10.3", "deviations = (b.mean() - a.mean()) / (a.var() + b.var()).sqrt()", "means of five runs scatter less"),
     ("10.3", "deviations = b.mean() - a.mean()", "that is the difference in nats"),
+    ("10.3", "deviations = (b.mean() - a.mean()) / (a.var(correction=0) + b.var(correction=0)).sqrt()", "runs, and"),
     ("10.3", "deviations = deviations * (5 / 4) ** 0.5", "divides by n, not by n - 1"),
     ("10.3", "deviations = (b.mean() - a.mean()) / ((a.std() + b.std()) / 5**0.5)", "variances add"),
 ]  # fmt: skip
