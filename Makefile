@@ -8,6 +8,7 @@
 # make test-colab all tests and notebooks with the versions that Colab has, in an environment of its own
 PYTHON ?= python3
 BIN := .venv/bin
+BY_TWO := -n 2 --dist loadfile
 
 run: setup
 	$(BIN)/python tools/notebooks.py run
@@ -16,7 +17,7 @@ test: setup .venv-site/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python tools/notebooks.py check
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(BY_TWO)
 
 lab: setup
 	$(BIN)/jupyter lab --LabApp.default_url=/lab/tree/notebooks
@@ -32,9 +33,9 @@ mutants: setup
 
 elsewhere: setup .venv-site/installed .venv-oldest/installed
 	$(BIN)/python -m pytest
-	OMP_NUM_THREADS=1 MKL_CBWR=COMPATIBLE ATEN_CPU_CAPABILITY=default $(BIN)/python -m pytest -n 2 --dist loadfile --nbval-cell-timeout=2400
+	OMP_NUM_THREADS=1 MKL_CBWR=COMPATIBLE ATEN_CPU_CAPABILITY=default $(BIN)/python -m pytest $(BY_TWO) --nbval-cell-timeout=2400
 	folder=$$(mktemp -d); cp -r tests/onednn/. $$folder; IPYTHONDIR=$$folder $(BIN)/python -m pytest notebooks
-	OMP_NUM_THREADS=1 .venv-oldest/bin/python -m pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 .venv-oldest/bin/python -m pytest $(BY_TWO)
 
 test-colab: setup .venv-site/installed .venv-colab/installed
 	.venv-colab/bin/python -m pytest

@@ -310,7 +310,7 @@ def claim(name: str, value: float, unit: str = "", tol: float = 0, effect: bool 
     """Print a measured number on which the text relies, behind a mark that says whether the text holds for it.
 
     ✓: within `tol` of what was recorded when the text was written. ✗: not so. ·: nothing was recorded. `tol` says how
-    far an honest rerun may land, and sets the digits that are printed; 0 is for integers, with ValueError for others.
+    far an honest rerun may land, and sets the digits of a float; 0 is for integers, with ValueError for others.
     `effect` marks a difference on which a conclusion rests: its record is at least three times `tol`.
     """
     value = value.item() if hasattr(value, "item") else value  # of numpy as well; a count stays an integer

@@ -12,7 +12,7 @@ from exercises import call, compare, numbers, shaped, task
 def alive(count):
     scale = [1.0, 1.0, 1.0, 0.9, 0.7, 0.37, 0.37, 0.37, 0.2, 0.0, 0.03, 0.02, 0.02]
     logvar = [-4.0, -3.0, -3.0, -2.0, -0.5, -0.1, -0.1, -0.1, -0.3, -0.0001, -0.0001, -0.9, -0.9]
-    mu, logvar = torch.randn(500, 13) * torch.tensor(scale), torch.tensor(logvar).expand(500, 13)
+    mu, logvar = torch.randn(500, len(scale)) * torch.tensor(scale), torch.tensor(logvar).expand(500, -1)
     mu[:, 9] = 1.2 * (torch.rand(500) < 0.2)  # says something of a fifth of the images only
     each = helpers.kl_per_dimension(mu, logvar)
     truth = (each.mean(dim=0) > 0.1).sum()
@@ -29,10 +29,10 @@ def alive(count):
         "mu² is missing, or mu and logvar were averaged before the KL": (
             (0.5 * (logvar.exp() - 1 - logvar)).mean(dim=0) > 0.1
         ).sum(),
-        "those are the dead ones": 13 - truth,
+        "those are the dead ones": len(scale) - truth,
     }
     compare(call(count, mu, logvar), truth, 1e-6, mistakes)
-    return f"{truth} of 13 here. The mean comes first, then the comparison."
+    return f"{truth} of {len(scale)} here. The mean comes first, then the comparison."
 
 
 @task("10.2", "two numbers, the bounds with the price of naming one of ten classes, and one of two unequal ones")
@@ -56,13 +56,13 @@ def honest_conditional(both):
 def a_tie_or_not(deviations):
     a, b = torch.tensor([[236.1, 236.5, 236.3, 236.8, 236.2], [236.9, 236.4, 237.0, 236.7, 236.6]]).double()
     difference, variance = b.mean() - a.mean(), a.var() + b.var()
+    by_n = a.var(correction=0) + b.var(correction=0)
     mistakes = {
         "that is in standard deviations of single runs; means of five runs scatter less": difference / variance.sqrt(),
         "that is in standard deviations of single runs, and divides by n, not by n - 1, in the variances": difference
-        / (a.var(correction=0) + b.var(correction=0)).sqrt(),
+        / by_n.sqrt(),
         "that is the difference in nats; divide by its standard deviation": difference,
-        "that divides by n, not by n - 1, in the variances": difference
-        / ((a.var(correction=0) + b.var(correction=0)) / 5).sqrt(),
+        "that divides by n, not by n - 1, in the variances": difference / (by_n / 5).sqrt(),
         "the standard deviations are added; variances add": difference / ((a.std() + b.std()) / 5**0.5),
     }
     compare(numbers(deviations).abs(), difference / (variance / 5).sqrt(), 0.005, mistakes)

@@ -42,9 +42,10 @@ def listens(hears):
         def decode(self, z):
             return self.decoder(1e-7 * z)
 
-    answers = [call(hears, kind(2)) for kind in (helpers.VAE, Deaf, Whispering)]
+    kinds = (helpers.VAE, Deaf, Whispering)
+    answers = [call(hears, kind(2)) for kind in kinds]
     try:
-        answers += [call(hears, kind(5)) for kind in (helpers.VAE, Deaf, Whispering)]
+        answers += [call(hears, kind(5)) for kind in kinds]
     except Wrong:
         raise Wrong("it works with two latent dimensions only; model.config['latent_dim'] tells their number") from None
     if not all(

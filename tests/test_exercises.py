@@ -318,7 +318,7 @@ MISTAKES = [  # number, a wrong answer, words that name the mistake
     ("2.3", KL + f"helpers.kl_divergence({SHIFTED} / torch.exp(logvar / 2), -logvar)", "the other way round"),
     ("3.1", STEP.replace("optimizer.zero_grad()", "pass"), "an earlier step's gradient is still in it"),
     ("3.1", STEP.replace("zero_grad()", "step(); return"), "only an earlier step's gradient was used"),
-    ("3.1", STEP.replace("    optimizer.step()\n", ""), "have not moved"),
+    ("3.1", STEP.replace("    optimizer.step()\n", ""), "the weights of `model` have not moved"),
     ("3.1", STEP.replace("optimizer.step()", "optimizer.zero_grad(); optimizer.step()"), "have not moved"),
     ("3.1", STEP.replace("optimizer.zero_grad()", "pass") + "    optimizer.zero_grad()\n", "zero_grad comes last"),
     ("3.1", STEP.replace("logits, mu, logvar = model(batch)", "mu, logvar = model.encode(batch); "

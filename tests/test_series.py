@@ -172,18 +172,23 @@ def test_the_diagnosis_tells_a_small_price_of_the_code_from_none(clinic, beta, f
     assert clinic["diagnose"](vae, clinic["x_val"][:500], loss, clinic["x"]) == [found]
 
 
+def causes(clinic, vae):
+    """What `diagnose` says of a model with the sound loss."""
+    return clinic["diagnose"](vae, clinic["x_val"][:500], clinic["sound"], clinic["x"])
+
+
 def test_the_diagnosis_finds_a_draw_that_passes_half_of_the_gradient(clinic):
     class HalfDetached(helpers.VAE):
         def reparameterize(self, mu, logvar):
             return mu.detach() + torch.exp(logvar / 2) * torch.randn_like(mu)
 
-    found = clinic["diagnose"](HalfDetached().eval(), clinic["x_val"][:500], clinic["sound"], clinic["x"])
+    found = causes(clinic, HalfDetached().eval())
     assert found == ["no gradient passes the draw"]
 
 
 def test_the_diagnosis_of_a_frozen_model_is_that_of_the_model(clinic):
     frozen = helpers.load_vae(helpers.REFERENCE).requires_grad_(False)
-    assert clinic["diagnose"](frozen, clinic["x_val"][:500], clinic["sound"], clinic["x"]) == ["healthy"]
+    assert causes(clinic, frozen) == ["healthy"]
 
 
 def test_the_diagnosis_finds_dropout_in_the_decoder(clinic):
@@ -191,7 +196,7 @@ def test_the_diagnosis_finds_dropout_in_the_decoder(clinic):
     vae.decoder.insert(2, torch.nn.Dropout(0.2))
     for training, cause in ((True, "the decoder is in training mode"), (False, "healthy")):
         vae.train(training)
-        found = clinic["diagnose"](vae, clinic["x_val"][:500], clinic["sound"], clinic["x"])
+        found = causes(clinic, vae)
         assert cause in found and (training or found == [cause])
 
 
@@ -202,14 +207,14 @@ def test_the_clinic_calls_a_variance_bounded_that_a_clamp_bounds(clinic):
             return mu, h.clamp(-10, 10)
 
     vae = clinic["sound_mode"](Clamped())
-    assert clinic["diagnose"](vae, clinic["x_val"][:500], clinic["sound"], clinic["x"]) == ["healthy"]
+    assert causes(clinic, vae) == ["healthy"]
 
 
 def test_the_diagnosis_finds_a_sigmoid_at_the_end_of_the_decoder(clinic):
     vae = helpers.load_vae(helpers.REFERENCE)
     vae.decoder.append(torch.nn.Sigmoid())
 
-    found = clinic["diagnose"](vae, clinic["x_val"][:500], clinic["sound"], clinic["x"])
+    found = causes(clinic, vae)
     assert found == ["decode returns no logits"]
 
 
@@ -221,7 +226,7 @@ def test_the_diagnosis_looks_at_the_range_of_the_held_out_images_too(clinic):
 def test_batchnorm_in_training_mode_is_no_activation_on_mu(clinic):
     vae = helpers.VAE()
     vae.encoder.append(torch.nn.BatchNorm1d(4))
-    found = clinic["diagnose"](vae, clinic["x_val"][:500], clinic["sound"], clinic["x"])
+    found = causes(clinic, vae)
     assert "codes depend on other images" in found and "an activation on mu" not in found
 
 
@@ -383,15 +388,11 @@ def test_so_does_a_notebook_that_is_tested_alone():
 
 def test_a_notebook_after_the_third_is_tested_with_the_weights_of_its_committed_outputs(request):
     own, shipped = (root / "checkpoints" for root in (Path(os.environ["VAE_OUTPUT"]), ROOT))
-    (hook,) = (
-        impl
-        for impl in request.config.hook.pytest_runtest_setup.get_hookimpls()
-        if impl.plugin_name == str(ROOT / "conftest.py")
-    )
+    conftest = request.config.pluginmanager.get_plugin(str(ROOT / "conftest.py"))
     own.mkdir(exist_ok=True)
     for name, expected in (("03_training.ipynb", b"trained"), ("04_plane.ipynb", (shipped / "vae.pt").read_bytes())):
         (own / "my_vae.pt").write_bytes(b"trained")
-        hook.function(SimpleNamespace(path=ROOT / "notebooks" / name, config=request.config))
+        conftest.pytest_runtest_setup(SimpleNamespace(path=ROOT / "notebooks" / name, config=request.config))
 
         assert (own / "my_vae.pt").read_bytes() == expected
     (own / "my_vae.pt").unlink()
