@@ -120,11 +120,12 @@ class LatentExplorer(anywidget.AnyWidget if anywidget else ipywidgets.HBox):
     def __repr__(self) -> str:
         return f"LatentExplorer(z={self.z})"
 
-    def _repr_mimebundle_(self, **_) -> tuple[dict, dict]:
+    def _repr_mimebundle_(self, **kwargs) -> tuple[dict, dict]:
+        metadata = super()._repr_mimebundle_(**kwargs)[1] if anywidget else {}  # where Colab finds its widget manager
         view = {"version_major": 2, "version_minor": 0, "model_id": self.model_id}
         still = base64.b64encode(self.still).decode()
         data = {"application/vnd.jupyter.widget-view+json": view, "image/png": still, "text/plain": repr(self)}
-        return data, {"image/png": {"alt": self.alt}}
+        return data, {**metadata, "image/png": {"alt": self.alt}}
 
     def save(self, path: Path | str | None = None) -> Path:
         """Write the explorer as one page that needs no Python and no network, and return its path.
@@ -136,7 +137,7 @@ class LatentExplorer(anywidget.AnyWidget if anywidget else ipywidgets.HBox):
         state = json.dumps({name: getattr(self, name) for name in STATE}).replace("<", "\\u003c")
         page = PAGE.replace("{{script}}", SCRIPT.replace("export default", "const explorer ="))
         with storage.whole_file(path) as scratch:
-            scratch.write_text(page.replace("{{state}}", state), encoding="utf-8")
+            scratch.write_text(page.replace("{{state}}", state), encoding="utf-8", newline="\n")
         return path
 
 
@@ -187,6 +188,7 @@ def _pen_state(model: VAE, codes: Tensor, labels: Tensor, images: Tensor, alone:
     check_images("images", images)
     if len(images) != len(codes):
         raise ValueError(f"images: expected one for each of {len(codes)} codes, received {len(images)}")
+    images, labels = images.cpu(), labels.cpu()
     chosen = choose_images(model, images, labels)
     state = {"pen": True, "images": _bytes64(images[list(chosen)]), "image_names": list(chosen.values())}
     if model.encoder is not None:
@@ -277,7 +279,7 @@ def _draw_still(model: VAE, codes: Tensor, labels: Tensor) -> bytes:
     left, right = figure.subplots(1, 2)
     medians = torch.stack([codes[labels == label].median(dim=0).values for label in labels.unique()])
     together = len(medians) > 1 and (medians - medians.amin(dim=0)).max() < TOGETHER
-    show_latent(codes, labels, left, names=not together, size=30 if together else 3)
+    show_latent(codes, labels, left, names=not together, size=30 if together else 5)
     ticks = torch.linspace(-3, 3, 9)
     show_images(decode(model, plane_grid(ticks, ticks.flip(0))), 9, right)
     right.set_title("decoded: −3 to 3 in both directions")

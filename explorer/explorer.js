@@ -333,8 +333,9 @@ const inside = (limit, point) => point.map((value) => Math.max(-limit, Math.min(
 
 // What the parts share: the point z, which the model keeps, and the ends a and b of the walk.
 function makeState(model, limit, changed) {
-  let syncing = 0;
+  let [syncing, own] = [0, null];
   const follow = () => {
+    if (syncing && model.get("z") !== own) return model.set("z", own); // Python's echo of where the point was
     state.moved = true;
     changed();
   };
@@ -346,10 +347,11 @@ function makeState(model, limit, changed) {
       return inside(limit, model.get("z"));
     },
     put(z) {
-      model.set("z", inside(limit, z).map((value) => Math.round(value * 1000) / 1000));
+      own = inside(limit, z).map((value) => Math.round(value * 1000) / 1000);
+      model.set("z", own);
       changed();
       clearTimeout(syncing);
-      syncing = setTimeout(() => model.save_changes(), SYNC_AFTER);
+      syncing = setTimeout(state.sync, SYNC_AFTER);
     },
     mark(end) {
       state[end] = state.z;
@@ -357,6 +359,7 @@ function makeState(model, limit, changed) {
     },
     sync() {
       clearTimeout(syncing);
+      syncing = 0;
       model.save_changes();
     },
     release() {
@@ -393,12 +396,19 @@ function makeMap(canvas, limit, layers) {
     draw() {
       if (view.size) paint(canvas, view, layers);
     },
-    pointAt({ clientX, clientY }) {
-      const box = canvas.getBoundingClientRect();
-      const [x, y] = [clientX - box.left - 1, clientY - box.top - 1]; // less the border
-      return [(2 * x * limit) / view.size - limit, limit - (2 * y * limit) / view.size];
+    pointAt(event) {
+      const [x, y] = shareOf(canvas, event);
+      return [(2 * x - 1) * limit, (1 - 2 * y) * limit];
     },
   };
+}
+
+// Where an event is, in shares of the canvas' width and height without its border; slides may have scaled it.
+function shareOf(canvas, { clientX, clientY }) {
+  const box = canvas.getBoundingClientRect();
+  const border = box.width / canvas.offsetWidth; // one CSS pixel
+  const [width, height] = [box.width - 2 * border, box.height - 2 * border];
+  return [(clientX - box.left - border) / width, (clientY - box.top - border) / height];
 }
 
 function lookAt(canvas, limit) {
@@ -1103,7 +1113,7 @@ function makeGarment(canvas) {
       }
       canvas.getContext("2d").putImageData(picture, 0, 0);
     },
-    label: (text) => (canvas.ariaLabel = text),
+    label: (text) => canvas.setAttribute("aria-label", text),
   };
 }
 
@@ -1200,10 +1210,7 @@ function makePad(canvas, tool, changed) {
       context.lineWidth = 2.5;
       context.strokeRect(...corner, scale, scale);
     },
-    pointAt({ clientX, clientY }) {
-      const box = canvas.getBoundingClientRect();
-      return [((clientX - box.left - 1) / (box.width - 2)) * SIDE, ((clientY - box.top - 1) / (box.height - 2)) * SIDE];
-    },
+    pointAt: (event) => shareOf(canvas, event).map((share) => share * SIDE),
   };
   return pad;
 }
@@ -1267,8 +1274,8 @@ function makeTools($, on) {
     tool,
     take(erase) {
       tool.erase = erase;
-      $(".brush").ariaPressed = String(!erase);
-      $(".eraser").ariaPressed = String(erase);
+      $(".brush").setAttribute("aria-pressed", !erase);
+      $(".eraser").setAttribute("aria-pressed", erase);
     },
   };
   on($(".brush"), "click", () => tools.take(false));
@@ -1396,6 +1403,7 @@ function makeInference($, data, pad, changed) {
       return found;
     },
     rest: (now) => belief().rest(now),
+    pause: () => beliefs.forEach((each) => each.rest(false)),
     settled: () => belief().settled() && Boolean(found.current),
     update() {
       const image = pad.image;
@@ -1496,6 +1504,8 @@ function makePen($, on, model, data, frame, speaker) {
     },
     show(now) {
       active = now;
+      clearTimeout(resting);
+      inference.pause();
       if (active) changed();
     },
     draw() {
@@ -1640,8 +1650,8 @@ function makeModes($, root, on, data, pen, walker, refresh) {
       for (const element of root.querySelectorAll(".drawing")) element.hidden = !now;
       $(".buttons").hidden = now;
       walker.stop();
-      $(".to-drag").ariaPressed = String(!now);
-      $(".to-draw").ariaPressed = String(now);
+      $(".to-drag").setAttribute("aria-pressed", !now);
+      $(".to-draw").setAttribute("aria-pressed", now);
       pen.show(now);
       refresh();
     },

@@ -21,6 +21,7 @@ import time
 import urllib.request
 from importlib.metadata import version
 from pathlib import Path
+from types import SimpleNamespace
 
 import anywidget
 import matplotlib.pyplot as plt
@@ -194,6 +195,16 @@ def test_viewers_without_javascript_get_a_png_and_it_is_what_git_keeps(explorer)
     assert data[tool.WIDGET] == {"version_major": 2, "version_minor": 0, "model_id": explorer.model_id}
     assert sorted(kept) == ["image/png", "text/plain"] and kept["text/plain"] == "LatentExplorer(z=(0.0, 0.0))"
     assert base64.b64decode(kept["image/png"]).startswith(b"\x89PNG") and len(kept["image/png"]) < 250_000
+
+
+def test_colab_is_told_where_its_widget_manager_is(explorer, monkeypatch):
+    output = SimpleNamespace(enable_custom_widget_manager=lambda: None, _widgets=SimpleNamespace(_installed_url="here"))
+    monkeypatch.setitem(sys.modules, "google.colab.output", output)
+
+    _, metadata = explorer._repr_mimebundle_()
+
+    assert metadata[tool.WIDGET] == {"colab": {"custom_widget_manager": {"url": "here"}}}
+    assert metadata["image/png"] == {"alt": explorer.alt}
 
 
 def test_the_still_picture_is_the_map_and_an_even_grid_of_garments(vae, points, monkeypatch):
@@ -576,6 +587,12 @@ def test_surprise_me_draws_from_the_prior(opened):
     assert np.abs(draws.mean(0)).max() < 0.45 and 0.7 < draws.std() < 1.3  # 4.5 and 6 standard errors
 
 
+def stop_the_clock(page):
+    """From here on time passes in `page.clock.run_for` only, so a busy machine has as many frames as a quiet one."""
+    page.clock.install(time=0)
+    page.clock.pause_at(60_000)
+
+
 def test_the_walk_runs_from_a_to_b_in_about_four_seconds(opened):
     page = opened()
     for button, z in (("button.set-a", (-3, 0)), ("button.set-b", (1, 2))):
@@ -585,7 +602,7 @@ def test_the_walk_runs_from_a_to_b_in_about_four_seconds(opened):
         "(text) => (window.seen = [], new MutationObserver(() => seen.push(text.textContent))"
         ".observe(text, {childList: true, characterData: true, subtree: true}))"
     )
-    page.clock.install()  # a clock of our own, so that a busy machine has as many frames as a quiet one
+    stop_the_clock(page)
     page.get_by_role("button", name="Walk A to B").click()
     page.clock.run_for(3900)
     assert page.locator(".play").inner_text().endswith("Stop")
@@ -607,11 +624,14 @@ def test_a_touch_of_the_map_stops_the_walk(opened):
 
 def test_readers_who_want_less_motion_get_a_walk_in_nine_steps(opened):
     page = opened(reduced_motion="reduce")
+    stop_the_clock(page)
     page.click("button.play")
     seen = []
-    while page.locator(".play").inner_text().endswith("Stop"):
-        seen.append(position(page))
-    assert len({*seen[1:], position(page)}) <= 9
+    for _ in range(42):
+        page.clock.run_for(100)
+        seen.append(point(page.locator(".position").inner_text()))
+    assert page.locator(".play").inner_text().endswith("Walk A to B")
+    assert len(set(seen)) == 9 and seen[-1] == (2, -1.5)
 
 
 def test_the_page_says_in_words_where_the_point_is(opened, points):
@@ -1104,6 +1124,32 @@ def test_other_labels_alone_change_the_names_and_the_colours(as_widget, explorer
     name = helpers.CLASSES[(helpers.CLASSES.index(before.partition(",")[0]) + 1) % 10]
     page.locator(".nearest", has_text=name).wait_for()
     assert page.locator("canvas.map").evaluate(picture) != colours
+
+
+def test_an_echo_of_where_the_point_was_does_not_move_it_back(as_widget, explorer):
+    page = as_widget(explorer)
+    page.locator("canvas.map").focus()
+    stop_the_clock(page)
+    start = page.evaluate("model.get('z')")
+    for _ in range(3):
+        before = page.evaluate("model.get('z')")
+        page.keyboard.press("ArrowRight")
+        page.clock.run_for(50)
+        page.evaluate("(z) => model.set('z', z)", before)  # as a kernel answers that got it late
+    assert page.evaluate("model.get('z')") == pytest.approx([start[0] + 0.15, start[1]])
+    page.clock.run_for(200)
+    page.evaluate("model.set('z', [1, 1])")  # what Python sets while nobody moves
+    assert page.evaluate("model.get('z')") == [1, 1]
+
+
+@pytest.mark.parametrize("style", ["transform: scale(0.6); transform-origin: 0 0", "zoom: 1.3"])
+def test_a_click_finds_its_point_on_a_slide_that_is_scaled(opened, style):
+    page = opened()
+    page.evaluate("(style) => document.body.style.cssText += style", style)
+    page.wait_for_timeout(100)
+    box = page.locator("canvas.map").bounding_box()
+    page.mouse.click(box["x"] + 0.75 * box["width"], box["y"] + 0.25 * box["height"])
+    assert position(page) == pytest.approx((2, 2), abs=0.05)
 
 
 def test_what_changes_while_the_explorer_is_hidden_shows_when_it_comes_back(as_widget, explorer):
