@@ -33,7 +33,7 @@ def log_joint(model: VAE, x: Tensor, z: Tensor) -> Tensor:
     check_images("x", x)
     check_plane("z", z)
     _check_model(model)
-    x, z = x.cpu(), z.cpu()
+    x, z = x.cpu(), z.cpu().float()
     logits = model.decode(z.to(next(model.parameters()).device)).cpu()
     log_prior = Normal(0, 1).log_prob(z).sum(dim=1)
     return torch.addmm(log_prior - F.softplus(logits).sum(dim=1), x, logits.T)
@@ -108,8 +108,9 @@ def _check_model(model: VAE) -> None:
 
 def _axis(size: int, half_width: float, refine: int) -> tuple[Tensor, float]:
     """Return the middles (size,) of the cells along one side, and the side of a cell."""
-    if size < 3 * TILE or half_width <= 0 or refine < 1:
-        expected = f"size >= {3 * TILE}, half_width > 0 and refine >= 1"
+    whole = isinstance(size, int) and isinstance(refine, int)
+    if not (whole and size >= 3 * TILE and 0 < half_width < math.inf and refine >= 1):
+        expected = f"a whole size >= {3 * TILE}, half_width > 0 and a whole refine >= 1"
         raise ValueError(f"expected {expected}, received {size}, {half_width} and {refine}")
     h = 2 * half_width / size
     return h * (torch.arange(size) + 0.5) - half_width, h

@@ -156,7 +156,7 @@ def check_images(name: str, x: Tensor) -> None:
 
 def set_seed(seed: int) -> int:
     """Seed torch's global generator, and return the seed, for what takes one of its own (`random_state`)."""
-    seed += 1000 * int(os.environ.get("VAE_SEED", 0))  # with which tools/notebooks.py seeds reruns a notebook
+    seed += 1000 * int(os.environ.get("VAE_SEED") or 0)  # with which tools/notebooks.py seeds reruns a notebook
     torch.manual_seed(seed)
     return seed
 
@@ -184,8 +184,8 @@ def fit(
     """
     check_images("x", x)
     check_images("x_val", x_val)
-    if epochs < 1 or batch_size < 1:
-        raise ValueError(f"epochs, batch_size: expected at least 1 of each, received {epochs} and {batch_size}")
+    if not (epochs >= 1 and batch_size >= 1 and max_lr > 0):
+        raise ValueError(f"expected epochs and batch_size >= 1, max_lr > 0, got {epochs}, {batch_size}, {max_lr}")
     x = x.to(next(model.parameters()).device)
     steps = epochs * math.ceil(len(x) / batch_size)
     optimizer = torch.optim.Adam(model.parameters(), betas=(0.9, 0.99), fused=True)  # 0.99: forgets a spike sooner
@@ -283,8 +283,8 @@ def load_vae(path: Path | str | None = None) -> VAE:
 
     A decoder alone (notebook 07) has None for an encoder. Raises FileNotFoundError or ValueError for no checkpoint.
     """
-    path = Path(path or (OWN_WEIGHTS if OWN_WEIGHTS.is_file() else REFERENCE)).absolute()
-    shipped = path.parent == REFERENCE.parent and path != OWN_WEIGHTS
+    path = Path(path or (OWN_WEIGHTS if OWN_WEIGHTS.is_file() else REFERENCE)).resolve()
+    shipped = path.parent == REFERENCE.resolve().parent and path != OWN_WEIGHTS.resolve()
     advice = "`git checkout checkpoints` brings back what was shipped" if shipped else "run notebook 03 to make one"
     if not path.is_file():
         raise FileNotFoundError(f"{path}: expected a checkpoint, found no such file; {advice}")

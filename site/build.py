@@ -1,7 +1,7 @@
 """Build the site from the committed notebooks, in seconds and without a network: python site/build.py [FOLDER]
 
-FOLDER/html is the site, and its folder text/ the series as Markdown with words in place of pictures. FOLDER, which is
-site/_build unless another is named, is replaced.
+FOLDER/html is the site, and its folder text/ the series as Markdown with words in place of pictures. FOLDER is
+site/_build unless another is named; its folders source/, html/ and jupyter_execute/ are replaced.
 """
 
 import io
@@ -55,7 +55,8 @@ def thumbnail(notebook: Notebook) -> bytes:
 
 def main() -> int:
     start, notebooks = time.perf_counter(), series()
-    shutil.rmtree(BUILD, ignore_errors=True)
+    for folder in (SOURCE, HTML, BUILD / "jupyter_execute"):
+        shutil.rmtree(folder, ignore_errors=True)
     assemble(notebooks)
     failed = build_main(["-b", "html", "-W", "-q", "-j", "auto", "-c", str(SITE), str(SOURCE), str(HTML)])
     if failed:

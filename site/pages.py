@@ -127,26 +127,21 @@ def glossary(notebooks):
 
 @part
 def counts(notebooks):
-    measured = times()
-    rows = [
-        "| notebook | words | figures | predictions | exercises | seconds to run |",
-        "|---|--:|--:|--:|--:|--:|",
-    ]
+    measured = times()["seconds"]
+    titles = ["notebook", "words", "figures", "predictions", "exercises", *(["seconds to run"] if measured else [])]
+    rows = [titles, ["---", *["--:"] * (len(titles) - 1)]]
     for notebook in notebooks:
-        seconds = measured["seconds"].get(notebook.name)
-        rows.append(
-            f"| [{notebook.number} {notebook.title}](notebooks/{notebook.name}.ipynb) | {notebook.words:,} "
-            f"| {len(notebook.figures)} | {len(notebook.predictions)} | {notebook.exercises} "
-            f"| {'not measured' if seconds is None else f'{seconds:.0f}'} |"
-        )
-    return "\n".join(rows)
+        name = f"[{notebook.number} {notebook.title}](notebooks/{notebook.name}.ipynb)"
+        found = [f"{notebook.words:,}", len(notebook.figures), len(notebook.predictions), notebook.exercises]
+        rows.append([name, *found, *([f"{measured[notebook.name]:.0f}"] if measured else [])])
+    return "\n".join(f"| {' | '.join(map(str, row))} |" for row in rows)
 
 
 @part
 def measured_on(notebooks):
     measured = times()
     if not measured["seconds"]:
-        return "The running times have not been measured yet; `python site/times.py` does it."
+        return "Each notebook says at its top how long it takes to read and to run."
     return f"`python site/times.py` has measured the running times on {measured['date']}: {measured['processor']}."
 
 

@@ -617,8 +617,9 @@ def test_missing_checkpoint_is_named_with_the_next_step(path):
 
 def test_a_checkpoint_may_be_named_as_text_and_one_that_came_along_is_no_own_one(vae, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(helpers.storage.ROOT)
-    helpers.load_vae("checkpoints/vae.pt")
-    assert "Weights: the reference, checkpoints/vae.pt" in capsys.readouterr().out
+    for way in ("checkpoints/vae.pt", "notebooks/../checkpoints/vae.pt"):
+        helpers.load_vae(way)
+        assert "Weights: the reference, checkpoints/vae.pt" in capsys.readouterr().out
 
     helpers.save_checkpoint(vae, str(tmp_path / "text.pt"))
     assert helpers.load_vae(str(tmp_path / "text.pt")).config == vae.config
@@ -626,9 +627,9 @@ def test_a_checkpoint_may_be_named_as_text_and_one_that_came_along_is_no_own_one
         helpers.load_vae(helpers.REFERENCE.with_name("judge.pt"))
 
 
-@pytest.mark.parametrize("numbers", [{"epochs": 0}, {"batch_size": 0}])
-def test_no_epoch_or_no_batch_is_refused(vae, images, numbers):
-    with pytest.raises(ValueError, match="epochs, batch_size: expected at least 1 of each, received"):
+@pytest.mark.parametrize("numbers", [{"epochs": 0}, {"batch_size": 0}, {"max_lr": 0}, {"max_lr": float("nan")}])
+def test_no_epoch_no_batch_and_no_rate_is_refused(vae, images, numbers):
+    with pytest.raises(ValueError, match="epochs and batch_size >= 1, max_lr > 0, got"):
         helpers.fit(vae, images, images, **numbers)
 
 

@@ -134,8 +134,8 @@ EQUIVALENT = {  # room: "function: old -> new": why no test can notice
         "show_latent: z[y == label].median(dim=0).values.tolist() -> (z[y == label].median(dim=0).values)": TENSOR,
         "show_latent: y.unique().tolist() -> (y.unique())": TENSOR,
         "show_latent: y.unique() -> (y)": "only slower",
-        "_name_classes: abs(x - x_below) < 0.27 * line * (len(name) + len(other)) -> "
-        "(abs(x - x_below) <= 0.27 * line * (len(name) + len(other)))": NEVER,
+        "_name_classes: abs(x - x_below) < 0.2 * line * (len(name) + len(other) + 1) -> "
+        "(abs(x - x_below) <= 0.2 * line * (len(name) + len(other) + 1))": NEVER,
         "_name_classes: y < y_below + line -> (y <= y_below + line)": NEVER,
     },
     "explorer/__init__.py": {
