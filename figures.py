@@ -2,7 +2,6 @@
 
 import math
 
-import matplotlib.patheffects
 import matplotlib.pyplot as plt
 import torch
 from IPython.display import display
@@ -99,16 +98,16 @@ def show_images(
 # the latent plane
 
 
-def show_latent(z: Tensor, y: Tensor | None = None, ax: plt.Axes | None = None, names: bool = True, size: float = 3):
+def show_latent(z: Tensor, y: Tensor | None = None, ax: plt.Axes | None = None, names: bool = True, size: float = 5):
     """Draw points z (N, 2) on the latent plane, z1 right, z2 up, the same limits everywhere; return the scatter.
 
-    With labels y (N,) the points have the fixed class colours, and the name of each class stands on its median unless
-    `names` is False. Raises ValueError for other than two dimensions.
+    With labels y (N,) the points have the fixed class colours, and the name of each class stands on its median, framed
+    in its colour, unless `names` is False. Raises ValueError for other than two dimensions.
     """
     check_plane("z", z)
     ax, z = ax or plt.gca(), z.detach().cpu()
-    colors = "0.35" if y is None else [COLORS[label] for label in y]
-    points = ax.scatter(*z.T, s=size, c=colors, linewidths=0, alpha=0.7)
+    colors = "0.35" if y is None else [COLORS[label] for label in y.tolist()]
+    points = ax.scatter(*z.T, s=size, c=colors, linewidths=0, alpha=0.8)
     if y is not None and names:
         labels = y.unique().tolist()
         _name_classes(ax, {CLASSES[label]: z[y == label].median(dim=0).values.tolist() for label in labels})
@@ -118,16 +117,18 @@ def show_latent(z: Tensor, y: Tensor | None = None, ax: plt.Axes | None = None, 
 
 
 def _name_classes(ax: plt.Axes, places: dict[str, list[float]]) -> None:
-    halo = matplotlib.patheffects.withStroke(linewidth=3, foreground="white")
+    box = {"boxstyle": "round,pad=0.1", "facecolor": "white", "alpha": 0.85, "linewidth": 2}
     inches = min(ax.get_position().size * ax.figure.get_size_inches())
-    line = 1.1 * plt.rcParams["font.size"] / 72 * 2 * LATENT_LIMIT / inches  # the height of a name on the plane
+    size = min(plt.rcParams["font.size"], 2.5 * inches)  # in points: ten names have to find room on a small map
+    line = 1.4 * size / 72 * 2 * LATENT_LIMIT / inches  # the height of a box on the plane
     taken = []
     for name, (x, y) in sorted(places.items(), key=lambda item: item[1][1]):
         for other, x_below, y_below in taken:  # from the lowest up: a name that would cover another moves above it
-            if abs(x - x_below) < 0.27 * line * (len(name) + len(other)) and y < y_below + line:
+            if abs(x - x_below) < 0.2 * line * (len(name) + len(other) + 1) and y < y_below + line:
                 y = y_below + line
         taken.append((name, x, y))
-        ax.text(x, y, name, ha="center", va="center", weight="bold", path_effects=[halo])
+        box["edgecolor"] = COLORS[CLASSES.index(name)]
+        ax.text(x, y, name, ha="center", va="center", size=size, weight="bold", bbox=box)
 
 
 def show_posteriors(mu: Tensor, logvar: Tensor, ax: plt.Axes | None = None, scale: float = 2, color="black"):
