@@ -223,6 +223,41 @@ def test_the_diagnosis_looks_at_the_range_of_the_held_out_images_too(clinic):
     assert clinic["diagnose"](vae, batch, clinic["sound"], clinic["x"]) == ["pixels outside [0, 1]"]
 
 
+def test_the_diagnosis_of_weights_that_are_not_finite_says_so(clinic):
+    vae = helpers.load_vae(helpers.REFERENCE)
+    with torch.no_grad():
+        vae.decoder[0].bias[0] = torch.nan
+    assert causes(clinic, vae) == ["weights that are not finite"]
+
+
+def test_the_diagnosis_finds_a_wrong_sigma_beside_dead_dimensions(clinic):
+    class WrongSigma(helpers.VAE):
+        def encode(self, x):
+            mu, _ = super().encode(x)
+            dead = torch.arange(mu.shape[1]) > 0
+            return mu * ~dead, torch.where(dead, -1e-6, -3.0).expand_as(mu)
+
+        def reparameterize(self, mu, logvar):
+            return mu + logvar.exp() * torch.randn_like(mu)
+
+    assert causes(clinic, WrongSigma(6).eval()) == ["draws do not have sigma"]
+
+
+def test_the_diagnosis_finds_batchnorm_in_the_decoder_in_training_mode(clinic):
+    vae = helpers.load_vae(helpers.REFERENCE)
+    vae.decoder.insert(2, torch.nn.BatchNorm1d(256))
+    vae.train()
+    assert causes(clinic, vae) == ["pictures depend on other codes"]
+
+
+def test_the_diagnosis_leaves_the_model_and_the_random_numbers_as_they_were(clinic):
+    vae = helpers.VAE()
+    vae.encoder.insert(1, torch.nn.BatchNorm1d(256))
+    before = [value.clone() for value in vae.state_dict().values()], torch.get_rng_state()
+    causes(clinic, vae)
+    assert all(map(torch.equal, before[0], vae.state_dict().values())) and torch.equal(before[1], torch.get_rng_state())
+
+
 def test_batchnorm_in_training_mode_is_no_activation_on_mu(clinic):
     vae = helpers.VAE()
     vae.encoder.append(torch.nn.BatchNorm1d(4))
