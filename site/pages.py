@@ -133,7 +133,7 @@ def counts(notebooks):
     for notebook in notebooks:
         name = f"[{notebook.number} {notebook.title}](notebooks/{notebook.name}.ipynb)"
         found = [f"{notebook.words:,}", len(notebook.figures), len(notebook.predictions), notebook.exercises]
-        rows.append([name, *found, *([f"{measured[notebook.name]:.0f}"] if measured else [])])
+        rows.append([name, *found, *([f"{measured.get(notebook.name, 0):.0f}"] if measured else [])])
     return "\n".join(f"| {' | '.join(map(str, row))} |" for row in rows)
 
 

@@ -13,13 +13,12 @@ from pathlib import Path
 
 import nbformat
 from nbclient import NotebookClient
-from traitlets.config import Config
 
 ROOT = Path(__file__).resolve().parents[1]
 SLOW = 5  # seconds for which a class notices that it waits
 
 sys.path.insert(0, str(ROOT))
-from tools.notebooks import processor, series  # noqa: E402
+from tools.notebooks import OwnKernel, processor, series  # noqa: E402
 
 
 def measure(path: Path) -> tuple[float, dict[str, float]]:
@@ -29,7 +28,7 @@ def measure(path: Path) -> tuple[float, dict[str, float]]:
         nbformat.read(path, as_version=4),
         timeout=1200,
         kernel_name="python3",
-        config=Config({"KernelSpecManager": {"kernel_dirs": []}}),  # this Python, not one installed elsewhere
+        kernel_manager_class=OwnKernel,
         resources={"metadata": {"path": str(path.parent)}},
         on_cell_execute=lambda cell, cell_index: begun.update({cell.id: time.perf_counter()}),
         on_cell_executed=lambda cell, **_: seconds.update({cell.id: time.perf_counter() - begun[cell.id]}),

@@ -250,6 +250,18 @@ def test_the_diagnosis_finds_batchnorm_in_the_decoder_in_training_mode(clinic):
     assert causes(clinic, vae) == ["pictures depend on other codes"]
 
 
+def test_the_diagnosis_takes_a_model_that_keeps_its_last_codes(clinic):
+    class Keeping(helpers.VAE):
+        def encode(self, x):
+            self.mu, self.logvar = super().encode(x)
+            return self.mu, self.logvar
+
+    vae = Keeping()
+    vae.load_state_dict(helpers.load_vae(helpers.REFERENCE).state_dict())
+    vae(clinic["x_val"][:8])
+    assert causes(clinic, vae.eval()) == ["healthy"]
+
+
 def test_the_diagnosis_leaves_the_model_and_the_random_numbers_as_they_were(clinic):
     vae = helpers.VAE()
     vae.encoder.insert(1, torch.nn.BatchNorm1d(256))

@@ -302,6 +302,18 @@ def record(notebook, value, unit, tol, effect=False, low=None, high=None):
     return {"notebook": notebook, "value": value, "unit": unit, "tol": tol, "effect": effect, "low": low, "high": high}
 
 
+def test_a_notebook_runs_in_the_running_python(tmp_path, monkeypatch):
+    foreign = tmp_path / "jupyter" / "kernels" / "python3" / "kernel.json"
+    foreign.parent.mkdir(parents=True)
+    foreign.write_text('{"argv": ["false"], "display_name": "another", "language": "python"}', encoding="utf-8")
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))
+    put(tmp_path / "a.ipynb", new_notebook(cells=[code("which", "import sys\nprint(sys.prefix)")]))
+
+    executed, _ = tool.execute(tmp_path / "a.ipynb")
+
+    assert executed.cells[0].outputs[0].text.strip() == sys.prefix
+
+
 def test_record_prints_what_moved(claiming, capsys):
     change(claiming / "notebooks" / "02_a.ipynb", "252.84, ", "251.0, ")
     change(claiming / "notebooks" / "03_b.ipynb", "860)", "430)")

@@ -38,12 +38,14 @@ from urllib.parse import unquote, urlsplit
 
 import nbformat
 from bs4 import BeautifulSoup
+from jupyter_client.kernelspec import KernelSpecManager
+from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
 from nbclient.exceptions import CellControlSignal
 from nbconvert.filters import markdown2html_mistune, strip_ansi
 from PIL import Image
 from tqdm import tqdm
-from traitlets.config import Config
+from traitlets import default
 
 ROOT = Path(__file__).resolve().parents[1]
 KERNELSPEC = {"display_name": "Python 3", "language": "python", "name": "python3"}
@@ -176,6 +178,14 @@ def run(paths: list[Path], reference: bool, record: bool) -> int:
     return 0
 
 
+class OwnKernel(AsyncKernelManager):
+    """A kernel of the running Python, and not of one that was installed elsewhere under the same name."""
+
+    @default("kernel_spec_manager")
+    def _only_our_own(self):
+        return KernelSpecManager(kernel_dirs=[])
+
+
 def execute(path: Path, **environment: str) -> tuple[nbformat.NotebookNode, list[dict]]:
     """Run every cell in a fresh kernel; return the notebook and what it claimed. A failure ends the command."""
     try:
@@ -191,7 +201,7 @@ def execute(path: Path, **environment: str) -> tuple[nbformat.NotebookNode, list
         store_widget_state=False,
         kernel_name="python3",
         extra_arguments=["--log-level=ERROR"],  # newer kernels warn about their own transport
-        config=Config({"KernelSpecManager": {"kernel_dirs": []}}),  # the running Python, not one installed elsewhere
+        kernel_manager_class=OwnKernel,
         resources={"metadata": {"path": str(path.parent)}},
         on_cell_start=lambda cell, cell_index: cells.append(cell.id),
     )
