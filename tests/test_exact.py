@@ -448,17 +448,19 @@ def test_the_elbo_in_a_latent_space_that_is_no_plane_is_refused(x):
 
 
 @ON_A_GRID
-@pytest.mark.parametrize("size, half_width", [(14, 5.0), (0, 5.0), (-15, 5.0), (100, 0.0), (100, -1.0)])
+@pytest.mark.parametrize(
+    "size, half_width", [(14, 5.0), (0, 5.0), (-15, 5.0), (20.5, 5.0), (100, 0.0), (100, -1.0), (100, math.inf)]
+)
 def test_cells_that_cannot_be_are_refused(smooth, x, function, size, half_width):
     with pytest.raises(ValueError) as caught:
         function(smooth, x, size, half_width)
 
-    assert "expected size >= 15, half_width > 0" in str(caught.value)
+    assert "expected a whole size >= 15, half_width > 0" in str(caught.value)
     assert f"received {size}, {half_width} and " in str(caught.value)
 
 
-@pytest.mark.parametrize("refine", [0, -1])
-def test_cells_cannot_be_cut_into_fewer_than_one(smooth, x, refine):
+@pytest.mark.parametrize("refine", [0, -1, 2.5])
+def test_cells_cannot_be_cut_into_fewer_than_one_or_a_part(smooth, x, refine):
     with pytest.raises(ValueError, match=f"refine >= 1, received 50, 5.0 and {refine}$"):
         exact.log_likelihood(smooth, x, size=50, refine=refine)
 

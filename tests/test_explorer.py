@@ -1358,7 +1358,7 @@ def test_before_a_training_where_all_classes_lie_on_one_spot_no_name_is_written(
     latent_explorer(vae, points[0] * torch.tensor([0.0, 1.0]), points[1])  # apart on one axis
     latent_explorer(vae, 3 + 0.05 * points[0][7:], points[1][7:])  # one spot that is not the middle
     latent_explorer(vae, 0 * points[0], points[1] % 2)  # two classes
-    apart, together = (True, 3), (False, 30)
+    apart, together = (True, 5), (False, 30)
     assert asked == [apart, together, together, apart, apart, together, together]
 
 
