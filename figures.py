@@ -127,8 +127,8 @@ def _name_classes(ax: plt.Axes, places: dict[str, list[float]]) -> None:
             if abs(x - x_below) < 0.2 * line * (len(name) + len(other) + 1) and y < y_below + line:
                 y = y_below + line
         taken.append((name, x, y))
-        box["edgecolor"] = COLORS[CLASSES.index(name)]
-        ax.text(x, y, name, ha="center", va="center", size=size, weight="bold", bbox=box)
+        frame = {**box, "edgecolor": COLORS[CLASSES.index(name)]}
+        ax.text(x, y, name, ha="center", va="center", size=size, weight="bold", bbox=frame)
 
 
 def show_posteriors(mu: Tensor, logvar: Tensor, ax: plt.Axes | None = None, scale: float = 2, color="black"):

@@ -1402,7 +1402,8 @@ function makeInference($, data, pad, changed) {
     get found() {
       return found;
     },
-    rest: (now) => belief().rest(now),
+    warm: belief,
+    rest: () => belief().rest(true),
     pause: () => beliefs.forEach((each) => each.rest(false)),
     settled: () => belief().settled() && Boolean(found.current),
     update() {
@@ -1481,13 +1482,14 @@ function makePen($, on, model, data, frame, speaker) {
   const voice = makeVoice($, model, data, inference, speaker);
   const starts = makeStarts($(".start"), on, data, pad);
 
+  const pause = () => (clearTimeout(resting), inference.pause());
+
   function changed() {
     starts.check();
     voice.hush();
-    inference.rest(false);
-    clearTimeout(resting);
+    pause();
     resting = setTimeout(() => {
-      inference.rest(true);
+      inference.rest();
       frame.ask();
     }, REST);
     frame.ask();
@@ -1495,7 +1497,7 @@ function makePen($, on, model, data, frame, speaker) {
 
   const pen = {
     shade: inference.shade,
-    warm: () => inference.rest(false),
+    warm: inference.warm,
     get active() {
       return active;
     },
@@ -1504,9 +1506,8 @@ function makePen($, on, model, data, frame, speaker) {
     },
     show(now) {
       active = now;
-      clearTimeout(resting);
-      inference.pause();
       if (active) changed();
+      else pause();
     },
     draw() {
       if (!active) return;

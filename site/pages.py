@@ -128,13 +128,15 @@ def glossary(notebooks):
 @part
 def counts(notebooks):
     measured = times()["seconds"]
-    titles = ["notebook", "words", "figures", "predictions", "exercises", *(["seconds to run"] if measured else [])]
-    rows = [titles, ["---", *["--:"] * (len(titles) - 1)]]
+    titles = ["notebook", "words", "figures", "predictions", "exercises", "seconds to run"]
+    rows = [titles, ["---", *["--:"] * 5]]
     for notebook in notebooks:
         name = f"[{notebook.number} {notebook.title}](notebooks/{notebook.name}.ipynb)"
         found = [f"{notebook.words:,}", len(notebook.figures), len(notebook.predictions), notebook.exercises]
-        rows.append([name, *found, *([f"{measured.get(notebook.name, 0):.0f}"] if measured else [])])
-    return "\n".join(f"| {' | '.join(map(str, row))} |" for row in rows)
+        seconds = measured.get(notebook.name)
+        rows.append([name, *found, "not measured" if seconds is None else f"{seconds:.0f}"])
+    shown = 6 if measured else 5
+    return "\n".join(f"| {' | '.join(map(str, row[:shown]))} |" for row in rows)
 
 
 @part
