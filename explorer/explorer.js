@@ -294,7 +294,7 @@ function mediansOf({ codes, labels, classes }) {
   const present = [...new Set(labels)].sort((a, b) => a - b);
   return present.map((label) => {
     const own = [...labels.keys()].filter((i) => labels[i] === label);
-    return { name: classes[label], point: [0, 1].map((axis) => median(own.map((i) => codes[2 * i + axis]))) };
+    return { label, name: classes[label], point: [0, 1].map((axis) => median(own.map((i) => codes[2 * i + axis]))) };
   });
 }
 
@@ -450,8 +450,8 @@ function mapLayers(data, state, pen) {
   return [
     still(paintAxes, (brush) => paintCloud(brush, data), paintScale),
     dragging((brush) => paintWay(brush, state.a, state.b)),
-    drawing((brush) => paintDensity(brush, pen.shade)),
-    still((brush) => paintNames(brush, data.medians)),
+    still((brush) => paintNames(brush, data)),
+    drawing((brush) => paintDensity(brush, pen.shade)), // no name hides a posterior
     dragging((brush) => paintEnd(brush, "A", state.a)),
     dragging((brush) => paintEnd(brush, "B", state.b)),
     drawing((brush) => paintBelief(brush, pen.found)),
@@ -510,25 +510,37 @@ function areTogether(medians) {
   return medians.length > 1 && Math.max(width(0), width(1)) < TOGETHER;
 }
 
-function paintNames(brush, medians) {
+// Each in a frame of its class's colour: the legend of the cloud.
+function paintNames(brush, { medians, colors }) {
   if (areTogether(medians)) return;
   const { context, size, limit, place, fontFamily } = brush;
   const height = Math.max(11, Math.min(16, size / 33));
-  const font = `600 ${height}px`;
   const taken = [];
   context.textBaseline = "middle";
   context.textAlign = "center";
-  context.font = `${font} ${fontFamily}`;
-  for (const { name, point } of [...medians].sort((p, q) => p.point[1] - q.point[1])) {
+  context.font = `600 ${height}px ${fontFamily}`;
+  for (const { name, label, point } of [...medians].sort((p, q) => p.point[1] - q.point[1])) {
     let [x, y] = place(inside(limit, point));
     const half = context.measureText(name).width / 2 + 4;
     x = Math.max(half, Math.min(size - half, x));
     y = Math.max(height, Math.min(size - height, y));
     for (const other of taken) // from the lowest up: a name that would cover another one moves above it
-      if (Math.abs(x - other.x) < half + other.half && y > other.y - 1.25 * height) y = other.y - 1.25 * height;
+      if (Math.abs(x - other.x) < half + other.half && y > other.y - 1.5 * height) y = other.y - 1.5 * height;
     taken.push({ x, y, half });
-    write(brush, name, [x, y], font);
+    frame(brush, [x - half, y - 0.65 * height, 2 * half, 1.3 * height], colors[label]);
+    context.fillText(name, x, y);
   }
+}
+
+function frame({ context, ink, paper }, box, color) {
+  context.beginPath();
+  context.roundRect(...box, 4);
+  context.globalAlpha = 0.85;
+  context.fillStyle = paper;
+  context.fill();
+  context.globalAlpha = 1;
+  context.fillStyle = ink;
+  stroke(context, 2, color);
 }
 
 function paintWay({ context, place, ink, paper }, a, b) {
@@ -568,9 +580,9 @@ function paintCross({ context, place, ink, paper }, point) {
 
 // The posterior: its shade, where the light is, and what the encoder says.
 function paintDensity({ context, size, limit, paper, ink }, shade) {
-  context.globalAlpha = 0.5;
+  context.globalAlpha = 0.4;
   context.fillStyle = paper;
-  context.fillRect(0, 0, size, size); // the cloud steps back
+  context.fillRect(0, 0, size, size); // cloud and names step back
   context.globalAlpha = 1;
   const margin = ((HALF_WIDTH - limit) / (2 * HALF_WIDTH)) * SHADE;
   const side = SHADE - 2 * margin;

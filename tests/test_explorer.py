@@ -695,20 +695,36 @@ def test_the_page_follows_the_width_of_its_window(opened):
     assert sides[1280][0] == sides[1280][1] > 500 and sides[768][0] == sides[768][1] and sides[320][0] > 280
 
 
+def map_pixels(page):
+    page.wait_for_timeout(100)
+    rest(page)
+    png = page.locator("canvas.map").evaluate("(map) => map.toDataURL()").partition(",")[2]
+    return np.array(Image.open(io.BytesIO(base64.b64decode(png))).convert("RGB")).reshape(-1, 3)
+
+
 def test_the_map_has_the_colours_of_the_classes_and_follows_the_theme(opened):
     page = opened()
     found = {}
     for scheme in ("light", "dark"):
         page.emulate_media(color_scheme=scheme)
-        page.wait_for_timeout(100)
-        rest(page)
-        png = page.locator("canvas.map").evaluate("(map) => map.toDataURL()").partition(",")[2]
-        found[scheme] = np.array(Image.open(io.BytesIO(base64.b64decode(png))).convert("RGB")).reshape(-1, 3)
+        found[scheme] = map_pixels(page)
     corner = {scheme: colors[2000].mean() for scheme, colors in found.items()}
     assert corner["light"] == 255 and corner["dark"] < 40
     wanted = [int(color[1:3], 16) * 0.75 + 255 * 0.25 for color in COLORS]  # red, on white paper at 75 %
     reds = set(found["light"][:, 0].tolist())
     assert all(reds & {round(red) - 1, round(red), round(red) + 1} for red in wanted)
+
+
+def framed(page):
+    """Return the classes whose colour, which dots have only in part, is on the map: those of the frames of names."""
+    colors = set(map(tuple, map_pixels(page).tolist()))
+    return [label for label, color in enumerate(COLORS) if tuple(bytes.fromhex(color[1:])) in colors]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_each_name_on_the_map_has_a_frame_of_its_classs_colour(opened, points, scheme):
+    page = opened(color_scheme=scheme)
+    assert framed(page) == points[1].unique().tolist()
 
 
 # the pen
@@ -837,7 +853,7 @@ def test_log_p_and_the_rest_of_ten_drawings_are_those_of_exact_and_torch(drawing
     np.testing.assert_allclose([one["log_p"] for one in known], log_p, atol=0.05)
 
 
-FINE = {"size": 1000, "refine": 4}  # the decoder without an encoder has posteriors far narrower than those of the VAE
+FINE = {"size": 500}  # the decoder without an encoder has posteriors far narrower than those of the VAE
 
 
 def test_the_decoder_without_an_encoder_has_a_posterior_and_no_ellipse(drawing, alone, fifty):
@@ -937,6 +953,13 @@ def test_with_other_workers_the_page_finds_the_same(drawing, vae, fifty, before)
     page.locator(".start").select_option("3")
     expected = exact.log_likelihood(vae, fifty[3:4]).item()
     assert found(page)["log_p"] == pytest.approx(expected, abs=0.05)
+
+
+def test_under_the_pen_names_step_back_as_the_cloud_does_and_return(drawing):
+    page = drawing()
+    assert framed(page) == []
+    page.get_by_role("button", name="Drag").click()
+    assert framed(page) == list(range(10))
 
 
 def test_brush_eraser_undo_and_clear_do_what_they_say(drawing):
