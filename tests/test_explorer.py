@@ -853,7 +853,7 @@ def test_log_p_and_the_rest_of_ten_drawings_are_those_of_exact_and_torch(drawing
     np.testing.assert_allclose([one["log_p"] for one in known], log_p, atol=0.05)
 
 
-FINE = {"size": 500}  # the decoder without an encoder has posteriors far narrower than those of the VAE
+FINE = {"size": 500, "refine": 8}  # the decoder without an encoder has posteriors far narrower than those of the VAE
 
 
 def test_the_decoder_without_an_encoder_has_a_posterior_and_no_ellipse(drawing, alone, fifty):
