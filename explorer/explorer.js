@@ -527,20 +527,20 @@ function paintNames(brush, { medians, colors }) {
     for (const other of taken) // from the lowest up: a name that would cover another one moves above it
       if (Math.abs(x - other.x) < half + other.half && y > other.y - 1.5 * height) y = other.y - 1.5 * height;
     taken.push({ x, y, half });
-    frame(brush, [x - half, y - 0.65 * height, 2 * half, 1.3 * height], colors[label]);
-    context.fillText(name, x, y);
+    writeFramed(brush, name, [x, y], [half, 0.65 * height], colors[label]);
   }
 }
 
-function frame({ context, ink, paper }, box, color) {
+function writeFramed({ context, ink, paper }, text, [x, y], [half, up], color) {
   context.beginPath();
-  context.roundRect(...box, 4);
+  context.roundRect(x - half, y - up, 2 * half, 2 * up, 4);
   context.globalAlpha = 0.85;
   context.fillStyle = paper;
   context.fill();
   context.globalAlpha = 1;
-  context.fillStyle = ink;
   stroke(context, 2, color);
+  context.fillStyle = ink;
+  context.fillText(text, x, y);
 }
 
 function paintWay({ context, place, ink, paper }, a, b) {
