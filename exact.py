@@ -20,7 +20,7 @@ from helpers import VAE, check_images, check_plane, encode, kl_divergence, plane
 
 TILE = 5  # cells on a side of a tile, which is refined as a whole for the images that need it
 NEGLIGIBLE = 14.0  # nats: a tile that holds less than exp(-14) of an image's posterior is not refined
-POINTS = 10_000  # decoded at a time: their logits take 31 MB
+POINTS = 2_000  # decoded at a time: of larger pieces, once freed, a process kept hundreds of megabytes
 
 
 @torch.no_grad()
