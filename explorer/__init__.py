@@ -9,6 +9,7 @@ import base64
 import copy
 import io
 import json
+from functools import partial
 from pathlib import Path
 
 import ipywidgets
@@ -70,7 +71,7 @@ class LatentExplorer(anywidget.AnyWidget if anywidget else ipywidgets.HBox):
     images = traitlets.Unicode().tag(**SYNCED)  # to start from: 784 bytes each, in base64
     image_names = traitlets.List().tag(**SYNCED)  # "group: name"
     drawing = traitlets.Unicode().tag(**SYNCED)  # what is on the pad, the same; empty before the first
-    found = traitlets.Dict().tag(**SYNCED)  # of the drawing, when the pen has rested: log_p, elbo, peak ...
+    found = traitlets.Dict().tag(**SYNCED)  # of the drawing, when the pen has rested: decoder, log_p ...
 
     @traitlets.validate("z")
     def _check_z(self, proposal):
@@ -98,8 +99,8 @@ class LatentExplorer(anywidget.AnyWidget if anywidget else ipywidgets.HBox):
 
         From `fit`'s `on_epoch`, say. The kernel only sends, so it may be busy. `labels` (N,) are the last ones unless
         others are given. Raises ValueError as `latent_explorer`, and for other labels where a second decoder has codes
-        of its own for the first ones; of the garments' grey levels none is checked. `still` and `alt`, for viewers
-        without JavaScript, stay those of the first model.
+        of its own for the first ones; the page's garments and codes are not checked. What was made for the
+        first model stays: `still` and `alt`, for viewers without JavaScript, and the choice of images to start from.
         """
         labels = self._labels if labels is None else labels
         _check_codes(codes, labels)
@@ -302,11 +303,11 @@ def _add_sliders(explorer: LatentExplorer) -> None:
         plt.imsave(png, grey.repeat_interleave(10, 0).repeat_interleave(10, 1).numpy())
         garment.value = png.getvalue()
 
-    def move(_):
-        explorer.z = tuple(slider.value for slider in sliders)
+    def move(axis, change):  # of this axis alone: the other slider may not have followed z yet
+        explorer.z = (*explorer.z[:axis], change.new, *explorer.z[axis + 1 :])
 
-    for slider in sliders:
-        slider.observe(move, "value")
+    for axis, slider in enumerate(sliders):
+        slider.observe(partial(move, axis), "value")
     explorer.observe(show, "z")
     explorer.children = [ipywidgets.VBox(sliders), garment]
     explorer._redraw = show

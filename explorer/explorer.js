@@ -79,6 +79,9 @@ const BODY = `
   }
   [aria-pressed="true"] { background: var(--ink); color: var(--paper); border-color: var(--ink); }
   [aria-pressed="true"]:hover { background: var(--quiet); }
+  @media (forced-colors: active) {
+    [aria-pressed="true"] { forced-color-adjust: none; background: Highlight; color: HighlightText; }
+  }
   [data-mode="draw"] {
     grid-template-areas: "modes modes modes" "pad pad pad" "tools tools tools" "map map map" "code peak garment"
       "bayes bayes bayes" "words words words" "readout readout readout" "sliders sliders sliders";
@@ -105,6 +108,9 @@ const BODY = `
   .hint { color: var(--quiet); font-size: 13px; flex: 1 1 100%; margin: 0; }
   :focus-visible { outline: 3px solid var(--accent); outline-offset: 2px; }
   .spoken { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
+  @media (pointer: coarse) and (orientation: landscape) and (max-height: 500px) {
+    .map, .pad { width: 75%; justify-self: center; } /* a finger needs room beside them, to scroll */
+  }
   @container (min-width: 600px) {
     .explorer { gap: 16px 24px; font-size: 16px;
       grid: "modes modes" "map garment" "readout readout" "sliders sliders" "buttons buttons" / minmax(0, 1fr)
@@ -267,9 +273,11 @@ function readData(model) {
     imageNames: model.get("image_names") ?? [],
     penned: Boolean(model.get("pen")),
     decoders: [],
+    chosen: 0, // of the decoders
     use(index) {
-      const chosen = data.decoders[index];
-      Object.assign(data, (chosen.parts ??= chosen.read()));
+      const decoder = data.decoders[index];
+      data.chosen = index;
+      Object.assign(data, (decoder.parts ??= decoder.read()));
       data.medians = mediansOf(data);
     },
     read() {
@@ -277,7 +285,7 @@ function readData(model) {
       const [vae, alone] = ["of the VAE", "trained without an encoder"];
       data.decoders = [{ name: model.get("encoder") ? vae : alone, read: () => readDecoder(model) }];
       if (model.get("alone_weights")) data.decoders.push({ name: alone, read: () => readDecoder(model, "alone_") });
-      data.use(0);
+      data.use(data.chosen);
     },
   };
   data.read();
@@ -332,10 +340,17 @@ function describe(z, data) {
 const inside = (limit, point) => point.map((value) => Math.max(-limit, Math.min(limit, value)));
 
 // What the parts share: the point z, which the model keeps, and the ends a and b of the walk.
-function makeState(model, limit, changed) {
+// `left` is called where another moves the point: Python, or a second view of the same explorer.
+function makeState(model, limit, changed, left) {
   let [syncing, own] = [0, null];
+  const sent = new Set(); // where the point was when Python learned of it
   const follow = () => {
-    if (syncing && model.get("z") !== own) return model.set("z", own); // Python's echo of where the point was
+    const z = model.get("z");
+    if (z !== own) {
+      if (syncing && sent.delete(`${z}`)) return model.set("z", own); // Python's echo of where the point was
+      own = z;
+      left();
+    }
     state.moved = true;
     changed();
   };
@@ -360,6 +375,7 @@ function makeState(model, limit, changed) {
     sync() {
       clearTimeout(syncing);
       syncing = 0;
+      sent.add(`${model.get("z")}`);
       model.save_changes();
     },
     release() {
@@ -1248,7 +1264,7 @@ function listenToPad(on, pad) {
   on(canvas, "lostpointercapture", () => (last = null));
 }
 
-function listenToPadKeys(on, pad, tools, moved) {
+function listenToPadKeys(on, pad, tools, say) {
   on(pad.canvas, "keydown", (event) => {
     const key = event.key.toLowerCase();
     const undoing = isCommand(event) ? key === "z" && !event.shiftKey && !event.altKey : key === "u";
@@ -1262,19 +1278,20 @@ function listenToPadKeys(on, pad, tools, moved) {
         pad.begin();
         pad.stroke(middle, pad.cursor);
       }
-      moved();
+      say(aboutCursor(pad));
     } else if (key === " " || key === "enter") {
       pad.begin();
       pad.stroke(middle, middle);
+      say(aboutCursor(pad));
     } else if (undoing) pad.undo();
-    else if (key === "b" || key === "e") tools.take(key === "e");
+    else if (key === "b" || key === "e") say(tools.take(key === "e"));
     else return;
     event.preventDefault();
     event.stopPropagation(); // of the notebook's shortcuts, Ctrl+Z among them
   });
 }
 
-function sayCursor({ image, cursor }) {
+function aboutCursor({ image, cursor }) {
   const [column, row] = cursor.map(Math.floor);
   return `Row ${row + 1}, column ${column + 1}, ink ${Math.round(image[row * SIDE + column] / 2.55)} %.`;
 }
@@ -1288,6 +1305,7 @@ function makeTools($, on) {
       tool.erase = erase;
       $(".brush").setAttribute("aria-pressed", !erase);
       $(".eraser").setAttribute("aria-pressed", erase);
+      return erase ? "Eraser." : "Brush.";
     },
   };
   on($(".brush"), "click", () => tools.take(false));
@@ -1312,16 +1330,18 @@ function makeStarts(select, on, { images, imageNames }, pad) {
     }
     groups.get(group).append(new Option(text, i));
   });
-  let chosen = pad.image.slice();
+  let [value, chosen] = ["", pad.image.slice()];
   on(select, "change", () => {
-    const start = select.value === "" ? -1 : +select.value * PIXELS;
+    ({ value } = select);
+    const start = value === "" ? -1 : +value * PIXELS;
     chosen = start < 0 ? new Uint8Array(PIXELS) : images.slice(start, start + PIXELS);
     pad.load(chosen);
   });
   return {
-    // None is chosen once the pad holds something else: so the same one can be chosen again.
+    // None is chosen while the pad holds something else: so the same one can be chosen again.
     check() {
-      if (chosen.some((grey, i) => grey !== pad.image[i])) select.value = "own";
+      const same = chosen.every((grey, i) => grey === pad.image[i]);
+      select.value = same ? value : pad.image.some(Boolean) ? "own" : "";
     },
   };
 }
@@ -1451,7 +1471,8 @@ function makeInference($, data, pad, changed) {
 function makeVoice($, model, data, inference, speaker) {
   function tell(found) {
     const { weight, code, elbo, peak, image, islands } = found;
-    const told = { log_p: weight.logP, floor: floorOf(image), peak, ...code, ...(code && { elbo }) };
+    const decoder = data.decoders[data.chosen].name;
+    const told = { decoder, log_p: weight.logP, floor: floorOf(image), peak, ...code, ...(code && { elbo }) };
     told.islands = islands.map(({ share, point }) => [share, ...point]);
     $(".explorer").dataset.found = JSON.stringify(told);
     model.set("found", told);
@@ -1464,14 +1485,16 @@ function makeVoice($, model, data, inference, speaker) {
       const { found } = inference;
       if (!found.islands) {
         found.islands = islandsOf(found.roots, found.weight);
-        $(".words").textContent = sayBelief(found, data);
+        found.words = sayBelief(found, data);
         tell(found);
-        speaker.say($(".words").textContent);
+        speaker.say(found.words);
       }
+      if (!$(".words").textContent) $(".words").textContent = found.words;
       $(".explorer").dataset.settled = true;
     },
     hush() {
       $(".explorer").dataset.settled = false;
+      $(".words").textContent = ""; // they are not those of the numbers any more
       speaker.hush();
     },
   };
@@ -1479,7 +1502,7 @@ function makeVoice($, model, data, inference, speaker) {
 
 function listenToPen($, on, pad, tools, speaker, frame) {
   listenToPad(on, pad);
-  listenToPadKeys(on, pad, tools, () => speaker.say(sayCursor(pad)));
+  listenToPadKeys(on, pad, tools, speaker.say);
   for (const name of ["focus", "blur", "keydown"]) on(pad.canvas, name, frame.ask);
   on($(".undo"), "click", pad.undo);
   on($(".clear"), "click", () => pad.load(new Uint8Array(PIXELS)));
@@ -1674,6 +1697,7 @@ function makeModes($, root, on, data, pen, walker, refresh) {
       $(".which").hidden = decoders.length < 2;
       explain();
       $(".decoder").replaceChildren(...decoders.map(({ name }, i) => new Option(name, i)));
+      $(".decoder").value = data.chosen;
     },
   };
   on($(".to-drag"), "click", () => modes.draw(false));
@@ -1734,7 +1758,7 @@ function render({ model, el, ownPage = false }) {
 
   const data = readData(model);
   const frame = makeFrame(draw);
-  const state = makeState(model, data.limit, frame.ask);
+  const state = makeState(model, data.limit, frame.ask, () => walker.stop());
   const speaker = makeSpeaker($(".spoken"));
   const pen = makePen($, on, model, data, frame, speaker);
   const map = makeMap($(".map"), data.limit, mapLayers(data, state, pen));

@@ -343,9 +343,11 @@ def test_without_anywidget_two_sliders_move_the_garment_over_the_whole_plane(wit
 def test_without_anywidget_python_moves_the_sliders_and_the_picture_is_what_torch_decodes(
     without_anywidget, vae, points
 ):
-    explorer = without_anywidget.latent_explorer(vae, *points)
+    explorer, seen = without_anywidget.latent_explorer(vae, *points), []
+    explorer.observe(lambda change: seen.append(change.new), "z")
     explorer.z = (1.5, -0.5)
 
+    assert seen == [(1.5, -0.5)]  # and no point on the way, one axis after the other
     assert [slider.value for slider in explorer.children[0].children] == [1.5, -0.5]
     picture = plt.imread(io.BytesIO(explorer.children[1].value))
     assert picture.shape == (280, 280, 4) and (picture[:, :, 3] == 1).all()
@@ -825,6 +827,7 @@ def ten_drawings(page):
 def check_against_torch(page, model, x):
     """Compare all that the page found for the image x with what torch and exact.py find, and return it."""
     known = found(page)
+    assert known["decoder"] == "of the VAE"
     mean, logvar = helpers.encode(model, x)
     np.testing.assert_allclose(known["mean"], mean[0], atol=0.01)
     np.testing.assert_allclose(known["logvar"], logvar[0], atol=0.02)
@@ -866,6 +869,7 @@ def test_the_decoder_without_an_encoder_has_a_posterior_and_no_ellipse(drawing, 
         assert known["log_p"] == pytest.approx(log_p[i].item(), abs=0.05)
         assert np.abs(garment(page, "at-peak") - grey_levels(alone, known["peak"])).max() <= 1
     assert "mean" not in known and page.locator(".at-code").is_hidden()
+    assert known["decoder"] == "trained without an encoder"
     assert "This decoder has no encoder" in page.locator(".words").inner_text()
     assert page.locator(".elbo").inner_text() == page.locator(".gap").inner_text() == "none without an encoder"
 
@@ -998,7 +1002,10 @@ def test_the_keyboard_alone_draws(browser, penned_page):
         press("Shift+ArrowRight", "Shift+ArrowRight", "ArrowDown")
         assert (on_the_pad(page) > 0).sum() == 15
         page.get_by_role("status").filter(has_text="Row 16, column 17, ink 80 %.").wait_for()
-        press("e", "Enter")
+        press("e")
+        page.get_by_role("status").filter(has_text="Eraser.").wait_for()
+        press("Enter")
+        page.get_by_role("status").filter(has_text="Row 16, column 17, ink 0 %.").wait_for()
         assert (on_the_pad(page) > 0).sum() == 9
         press("u", "Control+z")
         assert (on_the_pad(page) > 0).sum() == 12
@@ -1082,8 +1089,27 @@ def test_the_image_that_one_started_from_can_be_chosen_again(drawing):
     assert page.locator(".start").input_value() == "own"
     page.locator(".start").select_option("3")
     assert on_the_pad(page).equal(first)
+    scribble(page, np.random.default_rng(0), strokes=1)
+    page.get_by_role("button", name="Undo").click()
+    assert page.locator(".start").input_value() == "3"
     page.get_by_role("button", name="Clear").click()
-    assert page.locator(".start").input_value() == "own"
+    assert page.locator(".start").input_value() == ""
+
+
+def test_a_pressed_button_looks_pressed_in_the_colours_of_a_high_contrast_theme(drawing):
+    page = drawing(forced_colors="active")
+    look = "(button) => getComputedStyle(button).color"  # their backgrounds differ in transparency alone
+    pressed, not_pressed = (page.locator(f".{name}").evaluate(look) for name in ("brush", "eraser"))
+    assert pressed != not_pressed
+    page.locator(".eraser").click()
+    page.mouse.move(0, 0)
+    assert [page.locator(f".{name}").evaluate(look) for name in ("brush", "eraser")] == [not_pressed, pressed]
+
+
+def test_on_a_phone_held_sideways_there_is_room_to_scroll(drawing):
+    page = drawing(viewport={"width": 844, "height": 390}, has_touch=True, is_mobile=True)
+    sides = [page.locator(f"canvas.{name}").bounding_box()["width"] for name in ("map", "pad")]
+    assert sides[0] == pytest.approx(sides[1]) and 250 < sides[0] < 0.8 * 390
 
 
 def test_strokes_that_change_nothing_need_no_undo(drawing):
@@ -1098,7 +1124,7 @@ def test_with_another_decoder_nothing_stays_that_the_first_one_found(drawing):
     page = drawing()
     page.locator(".start").select_option("3")
     found(page)
-    names = [f".{name}" for name in ("log-p", "floor", "elbo", "gap", "mean", "top")]
+    names = [f".{name}" for name in ("log-p", "floor", "elbo", "gap", "mean", "top", "words")]
     said = page.evaluate(
         """(names) => {
           const root = document.querySelector("#explorer div").shadowRoot;
@@ -1109,7 +1135,7 @@ def test_with_another_decoder_nothing_stays_that_the_first_one_found(drawing):
         }""",
         names,
     )
-    assert said == ["…"] * 6
+    assert said == ["…"] * 6 + [""]
     assert "mean" not in found(page) and page.locator(".mean").inner_text() == "no encoder"
 
 
@@ -1121,7 +1147,8 @@ def as_widget(browser, tmp_path):
       const set = (name, value) => ((state[name] = value), heard.dispatchEvent(new Event(`change:${name}`)));
       const [on, off] = [heard.addEventListener.bind(heard), heard.removeEventListener.bind(heard)];
       window.model = { get: (name) => state[name], set, on, off, save_changes() {} };
-      explorer.render({ model, el: document.getElementById("explorer") });
+      window.show = (el) => explorer.render({ model, el });
+      show(document.getElementById("explorer"));
     }
     widget("""
     path = tmp_path / "widget.html"
@@ -1154,15 +1181,40 @@ def test_an_echo_of_where_the_point_was_does_not_move_it_back(as_widget, explore
     page.locator("canvas.map").focus()
     stop_the_clock(page)
     start = page.evaluate("model.get('z')")
+    page.keyboard.press("ArrowRight")
     for _ in range(3):
-        before = page.evaluate("model.get('z')")
+        page.clock.run_for(200)
+        sent = page.evaluate("model.get('z')")
         page.keyboard.press("ArrowRight")
         page.clock.run_for(50)
-        page.evaluate("(z) => model.set('z', z)", before)  # as a kernel answers that got it late
-    assert page.evaluate("model.get('z')") == pytest.approx([start[0] + 0.15, start[1]])
+        page.evaluate("(z) => model.set('z', [...z])", sent)  # as a kernel answers that got it late
+    assert page.evaluate("model.get('z')") == pytest.approx([start[0] + 0.2, start[1]])
     page.clock.run_for(200)
     page.evaluate("model.set('z', [1, 1])")  # what Python sets while nobody moves
     assert page.evaluate("model.get('z')") == [1, 1]
+
+
+def test_python_stops_a_walk_and_its_point_stays(as_widget, explorer):
+    page = as_widget(explorer)
+    page.get_by_role("button", name="Walk A to B").click()
+    page.get_by_role("button", name="Stop").wait_for()
+    page.wait_for_timeout(300)
+    page.evaluate("model.set('z', [3, 3])")
+    page.get_by_role("button", name="Walk A to B").wait_for()
+    page.wait_for_timeout(300)
+    assert page.evaluate("model.get('z')") == [3, 3] and position(page) == (3, 3)
+
+
+def test_two_views_of_one_explorer_show_the_same_point_and_the_last_one_moved_wins(as_widget, explorer):
+    page = as_widget(explorer)
+    page.evaluate("void show(document.body.appendChild(document.createElement('div')))")
+    page.get_by_role("button", name="Walk A to B").first.click()
+    page.wait_for_timeout(300)
+    page.locator(".surprise").last.click()
+    page.wait_for_timeout(300)
+    first, second = page.locator(".position").all_inner_texts()
+    assert first == second and page.get_by_role("button", name="Walk A to B").count() == 2
+    assert point(first) == pytest.approx(page.evaluate("model.get('z')"), abs=0.005)
 
 
 @pytest.mark.parametrize("style", ["transform: scale(0.6); transform-origin: 0 0", "zoom: 1.3"])
