@@ -44,7 +44,8 @@ def log_likelihood(model: VAE, x: Tensor, size: int = 200, half_width: float = 5
 
     There are size x size cells on [-half_width, half_width]^2. Where an image has a share of its posterior, each cell
     is cut into refine x refine smaller ones. Warns when an image has more than 5 % of its posterior at the border, in
-    the outermost 5 cells of each side; raises what `log_joint` raises, and ValueError for cells that cannot be.
+    the outermost 5 cells of each side (fewer at the far sides where 5 does not divide size); raises what `log_joint`
+    raises, and ValueError for cells that cannot be.
     """
     axis, h = _axis(size, half_width, refine)
     tiles = list(axis.split(TILE))
@@ -111,7 +112,7 @@ def _axis(size: int, half_width: float, refine: int) -> tuple[Tensor, float]:
     whole = isinstance(size, int) and isinstance(refine, int)
     if not (whole and size >= 3 * TILE and 0 < half_width < math.inf and refine >= 1):
         expected = f"a whole size >= {3 * TILE}, half_width > 0 and a whole refine >= 1"
-        raise ValueError(f"expected {expected}, received {size}, {half_width} and {refine}")
+        raise ValueError(f"expected {expected}, received {size!r}, {half_width} and {refine!r}")
     h = 2 * half_width / size
     return h * (torch.arange(size) + 0.5) - half_width, h
 

@@ -105,7 +105,7 @@ def show_latent(z: Tensor, y: Tensor | None = None, ax: plt.Axes | None = None, 
     in its colour, unless `names` is False. Raises ValueError for other than two dimensions.
     """
     check_plane("z", z)
-    ax, z = ax or plt.gca(), z.detach().cpu()
+    ax, z, y = ax or plt.gca(), z.detach().cpu(), y if y is None else y.cpu()
     colors = "0.35" if y is None else [COLORS[label] for label in y.tolist()]
     points = ax.scatter(*z.T, s=size, c=colors, linewidths=0, alpha=0.8)
     if y is not None and names:
@@ -134,7 +134,8 @@ def _name_classes(ax: plt.Axes, places: dict[str, list[float]]) -> None:
 def show_posteriors(mu: Tensor, logvar: Tensor, ax: plt.Axes | None = None, scale: float = 2, color="black"):
     """Draw each posterior N(mu, exp(logvar)), both (N, 2), as an ellipse of `scale` standard deviations; return them.
 
-    At scale 2 an ellipse holds 1 - exp(-2) = 86.5 % of its draws. Raises ValueError for other than two dimensions.
+    At scale 2 an ellipse holds 1 - exp(-2) = 86.5 % of its draws. The limits of the axes are left to `show_latent`.
+    Raises ValueError for other than two dimensions.
     """
     check_same_shape("mu", mu, "logvar", logvar)
     check_plane("mu", mu)
@@ -143,7 +144,7 @@ def show_posteriors(mu: Tensor, logvar: Tensor, ax: plt.Axes | None = None, scal
     upright = torch.zeros(len(mu)).numpy()
     style = {"facecolors": "none", "edgecolors": color, "linewidths": 0.8}
     return ax.add_collection(
-        EllipseCollection(width, height, upright, units="xy", offsets=mu, transOffset=ax.transData, **style)
+        EllipseCollection(width, height, upright, units="xy", offsets=mu, offset_transform=ax.transData, **style)
     )
 
 

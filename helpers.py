@@ -143,12 +143,11 @@ def check_images(name: str, x: Tensor) -> None:
     """Raise ValueError unless x holds float32 images (N, 784) in [0, 1]."""
     if not (torch.is_tensor(x) and x.dtype == torch.float32 and x.dim() == 2 and x.shape[1] == 784 and len(x) > 0):
         received = f"{x.dtype} {tuple(x.shape)}" if torch.is_tensor(x) else type(x).__name__
-        advice = "load_fashion_mnist makes them"
+        advice = "load_fashion_mnist makes them, and one of them is x[i : i + 1]"
         raise ValueError(f"{name}: expected float32 images (N, 784) in [0, 1], received {received}; {advice}")
     low, high = x.min().item(), x.max().item()
     if not (0 <= low and high <= 1):
-        advice = "divide bytes by 255, do not standardise"
-        raise ValueError(f"{name}: expected pixels in [0, 1], received {low:g} to {high:g}; {advice}")
+        raise ValueError(f"{name}: expected pixels in [0, 1], received {low:g} to {high:g}; divide bytes by 255 only")
 
 
 # training
@@ -184,13 +183,14 @@ def fit(
     """
     check_images("x", x)
     check_images("x_val", x_val)
-    if not (epochs >= 1 and batch_size >= 1 and max_lr > 0):
-        raise ValueError(f"expected epochs and batch_size >= 1, max_lr > 0, got {epochs}, {batch_size}, {max_lr}")
+    if not (epochs >= 1 and batch_size >= 1 and max_lr > 0 and (callable(beta) or beta >= 0)):
+        received = f"received {epochs}, {batch_size}, {max_lr}, {beta}"
+        raise ValueError(f"expected epochs and batch_size >= 1, max_lr > 0, beta >= 0, {received}")
     x = x.to(next(model.parameters()).device)
     steps = epochs * math.ceil(len(x) / batch_size)
     optimizer = torch.optim.Adam(model.parameters(), betas=(0.9, 0.99), fused=True)  # 0.99: forgets a spike sooner
     rise = 0.1 if steps > 10 else 0.3  # OneCycleLR divides by zero where the rate rises for one step
-    schedule = OneCycleLR(optimizer, max_lr, total_steps=steps, pct_start=rise, cycle_momentum=False)
+    schedule = OneCycleLR(optimizer, max_lr, total_steps=max(2, steps), pct_start=rise, cycle_momentum=False)
     history = {"recon": [], "kl": [], "val_recon": [], "val_kl": [], "seconds": []}
     with tqdm(total=steps, desc="training", unit="step", leave=False, disable=not progress) as bar:
         try:
@@ -284,7 +284,7 @@ def load_vae(path: Path | str | None = None) -> VAE:
     A decoder alone (notebook 07) has None for an encoder. Raises FileNotFoundError or ValueError for no checkpoint.
     """
     path = Path(path or (OWN_WEIGHTS if OWN_WEIGHTS.is_file() else REFERENCE)).resolve()
-    shipped = path.parent == REFERENCE.resolve().parent and path != OWN_WEIGHTS.resolve()
+    shipped = path.parent == REFERENCE.resolve().parent and path.name in ("vae.pt", "decoder_alone.pt", "judge.pt")
     advice = "`git checkout checkpoints` brings back what was shipped" if shipped else "run notebook 03 to make one"
     if not path.is_file():
         raise FileNotFoundError(f"{path}: expected a checkpoint, found no such file; {advice}")
@@ -334,7 +334,7 @@ def long_row(name: str) -> dict[int, float]:
     lines = csv.DictReader(LONG.read_text(encoding="utf-8").splitlines())
     row = {int(line["seed"]): float(line["value"]) for line in lines if line["row"] == name}
     if not row:
-        raise ValueError(f"name: there is no row {name!r} in {LONG.name}")
+        raise ValueError(f"name: there is no row {name!r} in {LONG.name}; `tools/notebooks.py long` computes them")
     return row
 
 

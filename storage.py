@@ -18,7 +18,7 @@ from torchvision.datasets import FashionMNIST
 
 ROOT = Path(__file__).resolve().parent
 DATA = ROOT / "data"
-OUTPUT = ROOT / os.environ.get("VAE_OUTPUT", "")  # the tests point it elsewhere, so that they overwrite nothing
+OUTPUT = ROOT / Path(os.environ.get("VAE_OUTPUT", "")).expanduser()  # the tests set it, so that they overwrite nothing
 
 IDX_SHA256 = {  # of the uncompressed files
     "train-images-idx3-ubyte": "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
@@ -41,10 +41,11 @@ def fetch_fashion_mnist() -> Path:
 
     Looks in data/, in the folder named by FASHION_MNIST_DIR, where the Debian package dataset-fashion-mnist puts its
     files, and then downloads. All four files are checked against their SHA-256. Raises FileNotFoundError when no way
-    leads to the data, ValueError when a file is damaged, OSError when data/ cannot be written; nothing half-written
-    stays.
+    leads to the data or FASHION_MNIST_DIR is no folder, ValueError when a file is damaged, OSError when data/ cannot be
+    written; nothing half-written stays.
     """
-    given = ROOT / os.environ["FASHION_MNIST_DIR"] if os.environ.get("FASHION_MNIST_DIR") else None
+    given = os.environ.get("FASHION_MNIST_DIR")
+    given = ROOT / Path(given).expanduser() if given else None
     if given and not given.is_dir():
         raise FileNotFoundError(f"FASHION_MNIST_DIR: expected a folder, but there is no {given}. {THREE_WAYS}")
     for root in filter(None, (DATA, given)):

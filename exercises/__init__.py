@@ -116,7 +116,8 @@ def shaped(answer, shape: tuple) -> Tensor:
     """Return `numbers(answer)` where it has this shape and is finite; else raise."""
     value = numbers(answer)
     if value.shape != shape:
-        raise Wrong(f"expected shape {tuple(shape)}, received {tuple(value.shape)}")
+        expected = f"shape {tuple(shape)}" if shape else "one number"
+        raise Other(f"expected {expected}, received shape {tuple(value.shape)}")
     if not value.isfinite().all():
         raise Wrong(f"received {shown(value)}: not all of it is finite")
     return value

@@ -74,7 +74,9 @@ def gradients_of(model, x: Tensor, weights: list) -> tuple[Tensor, dict[str, Ten
 def last(history: dict, *names: str) -> float:
     """Return the sum of the named columns at the end of a history of `helpers.fit`."""
     if not isinstance(history, dict) or not set(names) <= set(history):
-        raise Wrong(f"expected a history, the dictionary that helpers.fit returns, received a {type(history).__name__}")
+        columns = f" with {', '.join(map(repr, history)) or 'nothing in it'}" if isinstance(history, dict) else ""
+        received = f"received a {type(history).__name__}{columns}"
+        raise Wrong(f"expected a history, the dictionary that helpers.fit returns, {received}")
     return sum(history[name][-1] for name in names)
 
 

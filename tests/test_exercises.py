@@ -44,6 +44,7 @@ SHORT = {  # notebook and cell: what is executed in its place and takes less tim
     ("06", "exact"): "log_p = exact.log_likelihood(vae, x, refine=1)",
     ("07", "train-run"): "vae = helpers.load_vae().requires_grad_(False)",
 }
+BEFORE = {("07", "jitter"): "some, tuned = "}  # of this cell only what stands before: it goes on with two trainings
 IMAGES = {"train": 5000, "validation": 1000, "test": 500}
 OTHER_IMAGES = {"03": {"train": 1000}, "04": {"train": 20_000, "test": 2000}, "05": {"test": 10_000}}
 
@@ -81,7 +82,7 @@ def needed(number):
     wanted = set.union(*(names_in(f"{STUBS[n]}\n{SOLUTIONS[n]}")[0] for n in own))
     found = []
     for cell in reversed(cells):
-        source = SHORT.get((number, cell.id), cell.source)
+        source = SHORT.get((number, cell.id), cell.source).partition(BEFORE.get((number, cell.id), "\0"))[0]
         taken, defined = names_in(source)
         if wanted & defined and cell.id != "setup":
             wanted = wanted - defined | taken
@@ -270,7 +271,7 @@ MISTAKES = [  # number, a wrong answer, words that name the mistake
     ("1.1", "bits = bits * math.log(2) ** 2", "divide by ln 2 where you multiplied"),
     ("1.1", "bits = 1.0", "½ for every pixel"),
     ("1.1", "bits = -bits", "the sign is the other way round"),
-    ("1.1", "bits = bits.expand(8)", "expected shape (), received (8,)"),
+    ("1.1", "bits = bits.expand(8)", "expected one number, received shape (8,)"),
     ("1.1", "bits = bits * math.nan", "not all of it is finite"),
     ("1.1", "bits = bits / 2", "a factor ½ too many"),
     ("1.1", "bits = 0.4", "received 0.4. Expected: one number"),
@@ -295,7 +296,7 @@ MISTAKES = [  # number, a wrong answer, words that name the mistake
     ("2.1", DRAW + f"{SOFT}.sample() + 0 * mu + 0 * logvar", "no gradient reaches mu"),
     ("2.1", DRAW + "mu + torch.exp(logvar / 2) * torch.randn_like(mu).sign()", "they are not normal"),
     ("2.1", DRAW + "mu + torch.exp(logvar / 2) * torch.tensor([1.0, 1.2]) * torch.randn_like(mu)", "over sigma is"),
-    ("2.1", DRAW + "(mu + torch.randn_like(mu))[0]", "expected shape (20000, 2), received (2,)"),
+    ("2.1", DRAW + "(mu + torch.randn_like(mu))[0]", "expected shape (20000, 2), received shape (2,)"),
     ("2.1", "draw = lambda: 1", "your function raised TypeError"),
     ("2.1", "draw = 1.0", "received a float. Expected: a function of mu and logvar"),
     ("2.2", "ratio = ratio ** 2", "the ratio of the variances"),
@@ -358,7 +359,7 @@ MISTAKES = [  # number, a wrong answer, words that name the mistake
     ("4.1", "within = lambda s: torch.exp(-s**2 / 2) / (2 * math.pi)", "the density, not the mass"),
     ("4.1", "within = lambda s: 100 - 100 * torch.exp(-s**2 / 2)", "per cent instead of a share"),
     ("4.2", "named = torch.from_numpy(clusters.predict(mu.numpy()))", "numbers of clusters"),
-    ("4.2", "named = found", "expected shape (2000,), received (20000,)"),
+    ("4.2", "named = found", "expected shape (2000,), received shape (20000,)"),
     ("4.2", "named = y_test", "more than ten clusters can do"),
     ("4.2", "named = torch.randint(10, y_test.shape)", "% of these names are right"),
     ("4.3", SOLUTIONS["4.3"].replace("median", "mean"), "those are the means"),
@@ -372,7 +373,7 @@ MISTAKES = [  # number, a wrong answer, words that name the mistake
     ("4.4", f"z_rare = z_prior[{IN_Q}.argsort()[:200]]", "smallest q(z), at the rim"),
     ("4.4", "z_rare = z_prior[rarity.argsort()[-200:]]", "the largest q(z) / p(z)"),
     ("4.4", "z_rare = z_prior[:200]", "% lie in the emptiest places. Expected: the 200"),
-    ("4.4", "z_rare = z_rare[:20]", "expected shape (200, 2), received (20, 2)"),
+    ("4.4", "z_rare = z_rare[:20]", "expected shape (200, 2), received shape (20, 2)"),
     ("5.1", "entropies = [entropy / math.log(2) for entropy in entropies]", "in bits"),
     ("5.1", "entropies = [entropy.exp() for entropy in entropies]", "effective numbers of classes"),
     ("5.1", SOLUTIONS["5.1"].replace("z = scale *", "z = scale**0.5 *"), "scaled the variance"),
@@ -381,7 +382,7 @@ MISTAKES = [  # number, a wrong answer, words that name the mistake
     ("5.2", SOLUTIONS["5.2"].replace("Mixture(5", "Mixture(1"), "one Gaussian is not enough"),
     ("5.2", SOLUTIONS["5.2"].replace("mu[y == 3]", "mu"), "fitted to all classes"),
     ("5.2", "z_dresses = mu[y == 3].mean(dim=0) + 0.2 * torch.randn(1000, 2)", "not around one centre"),
-    ("5.2", "z_dresses = z_dresses[:10]", "expected shape (1000, 2), received (10, 2)"),
+    ("5.2", "z_dresses = z_dresses[:10]", "expected shape (1000, 2), received shape (10, 2)"),
     ("5.3", "z_arc = (1 - mix) * start + mix * end", "the straight line"),
     ("5.3", "z_arc = 1.05 * z_arc", "(shape (10, 2)). Expected: ten points"),
     ("5.3", "z_arc = z_arc.flip(0)", "from the trousers to the bag"),
@@ -403,13 +404,13 @@ MISTAKES = [  # number, a wrong answer, words that name the mistake
     ("6.2", "log_variance = torch.exp(log_variance / 2)", "that is sigma;"),
     ("6.2", "mean = 2 * start[0] - mean", "the mean gap grew"),
     ("6.2", "mean = start[0] + 0.1 * (mean - start[0]); log_variance = start[1]", "close most of it"),
-    ("6.2", "log_variance = log_variance[0]", "expected shape (20, 2), received (2,)"),
+    ("6.2", "log_variance = log_variance[0]", "expected shape (20, 2), received shape (2,)"),
     ("6.3", SOLUTIONS["6.3"].replace("2 * torch", "torch"), "sigma is not doubled"),
     ("6.3", SOLUTIONS["6.3"].replace("2 * torch", "2**0.5 * torch"), "only √2 times as large"),
     ("6.3", SOLUTIONS["6.3"].replace("2 * torch.exp(logvar[i] / 2)", "torch.exp(logvar[i])"), "2 ln 2"),
     ("6.3", SOLUTIONS["6.3"].replace("q.log_prob", "Normal(mu[i], q.stddev / 2).log_prob"), "exceed log p(x)"),
     ("6.3", SOLUTIONS["6.3"].replace("q.sample", "Normal(mu[i], q.stddev / 2).sample"), "draw with it too"),
-    ("6.3", "wide_w = wide_w.T", "expected shape (200, 1000), received (1000, 200)"),
+    ("6.3", "wide_w = wide_w.T", "expected shape (200, 1000), received shape (1000, 200)"),
     ("6.4", "correlations = correlations[::-1]", "the two are swapped"),
     ("6.4", SOLUTIONS["6.4"].replace(".abs()", ""), "signed error"),
     ("6.4", SOLUTIONS["6.4"].replace("sigma, radius = torch.exp(logvar.amin(dim=1) / 2)",
@@ -422,7 +423,7 @@ MISTAKES = [  # number, a wrong answer, words that name the mistake
             "    return torch.cartesian_prod(*[torch.linspace(a[0], a[-1], side)] * 2)", "have even steps"),
     ("7.1", SOLUTIONS["7.1"].replace("(torch.arange(side) + 0.5)", "torch.arange(side)"), "0 and 1 are the borders"),
     ("7.1", "middles = lambda side: torch.cartesian_prod(*[torch.linspace(-3, 3, side)] * 2)", "have even steps"),
-    ("7.1", "middles = lambda side: torch.zeros(side, 2)", "expected shape (16, 2), received (4, 2)"),
+    ("7.1", "middles = lambda side: torch.zeros(side, 2)", "expected shape (16, 2), received shape (4, 2)"),
     ("7.2", "own, moved = moved, own", "the first is the larger one"),
     ("7.2", "own, moved = 268, 269", "was it trained with fixed points"),
     ("7.2", "own, moved = 262.0, 265.7", "too good for 300 steps"),
@@ -459,7 +460,7 @@ MISTAKES = [  # number, a wrong answer, words that name the mistake
     ("8.4", SOLUTIONS["8.4"].replace("min=1.0", "max=1.0"), "clamp(max=1)"),
     ("8.4", SOLUTIONS["8.4"].replace("each.clamp(min=1.0)", "(each - 1)"), "the free nats are subtracted"),
     ("8.4", SOLUTIONS["8.4"].replace(".clamp(min=1.0).sum()", ".sum().clamp(min=1.0)"), "applied to the sum"),
-    ("9.1", "finds = finds[:7]", "expected shape (8,), received (7,)"),
+    ("9.1", "finds = finds[:7]", "expected shape (8,), received shape (7,)"),
     ("9.1", "finds = [3, 14, 7, 1, 11, 8, 4, 13]", "6 of 8 are right; look again at A, E"),
     ("9.1", "finds = [1] * 8", "1 of 8 are right"),
     ("9.2", "smallest = -math.log(2)", "that is the logvar at which"),

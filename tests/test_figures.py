@@ -93,6 +93,11 @@ def test_each_of_the_ten_classes_has_a_colour():
     assert len(figures.COLORS) == 10
 
 
+def test_the_first_two_curves_are_blue_and_red_as_the_texts_say():
+    (red, green, blue), (red_2, green_2, blue_2) = map(to_rgb, figures.LINES[:2])
+    assert blue > 2 * max(red, green) and red_2 > 2 * max(green_2, blue_2)
+
+
 VISIONS = {  # how light is seen, in linear RGB (Machado, Oliveira and Fernandes 2009, full severity)
     "all cones": np.eye(3),
     "no L cones": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
@@ -317,6 +322,16 @@ def test_the_name_of_a_class_stands_on_white_in_a_frame_of_its_colour(ax):
     for name in ("Ankle boot", "Trouser"):
         assert to_rgb(frames[name].get_facecolor()) == (1, 1, 1)
         assert to_rgb(frames[name].get_edgecolor()) == to_rgb(figures.COLORS[CLASSES.index(name)])
+        assert frames[name].get_linewidth() == pytest.approx(2, abs=0.5)  # seen from the back row, and no bar
+
+
+@pytest.mark.parametrize("inches", [2, 8])
+def test_names_have_the_letters_of_the_page_and_smaller_ones_on_a_small_map(inches):
+    ax = plt.figure(figsize=(inches, 2 * inches)).add_axes((0.1, 0.1, 0.8, 0.4))
+    figures.show_latent(torch.tensor([[-2.0, 0.0], [2.0, 0.0]]), torch.tensor([9, 1]), ax=ax)
+
+    assert [text.get_size() for text in ax.texts] == [min(plt.rcParams["font.size"], 2.5 * 0.8 * inches)] * 2
+    assert 2.5 * 0.8 * 2 < plt.rcParams["font.size"] < 2.5 * 0.8 * 8
 
 
 def test_show_latent_moves_names_apart_that_would_cover_each_other(ax):
@@ -350,6 +365,20 @@ def test_names_that_stand_side_by_side_or_far_above_stay(ax, place):
     figures.show_latent(torch.tensor([[0.0, 0.0], place]), torch.tensor([3, 6]), ax=ax)  # Dress and Shirt
 
     assert {text.get_text(): text.get_position() for text in ax.texts}["Shirt"] == pytest.approx(place)
+
+
+@pytest.mark.parametrize("labels, letters", [((3, 6), 5 + 5), ((4, 5), 4 + 6)])
+@pytest.mark.parametrize("share, stays", [(0.97, False), (1.03, True)])
+def test_two_names_side_by_side_need_a_fifth_of_a_line_for_each_letter_and_one_between(
+    ax, labels, letters, share, stays
+):
+    inches = min(ax.get_position().size * ax.figure.get_size_inches())
+    line = 1.4 * min(plt.rcParams["font.size"], 2.5 * inches) / 72 / inches * 8
+    place = (share * 0.2 * line * (letters + 1), 0.01)
+    figures.show_latent(torch.tensor([[0.0, 0.0], place]), torch.tensor(labels), ax=ax)
+
+    second = {text.get_text(): text.get_position() for text in ax.texts}[CLASSES[labels[1]]]
+    assert (second == pytest.approx(place)) == stays
 
 
 def test_show_latent_leaves_the_names_out_when_asked(ax, points):
@@ -421,10 +450,10 @@ def test_posteriors_in_other_than_two_dimensions_are_refused():
 
 
 def test_show_scale_draws_one_named_bar_per_cost_with_the_dearest_on_top(ax):
-    bars = figures.show_scale({"mean image": 385.04, "no idea": 543.4, "floor": 189.9}, ax=ax)
+    bars = figures.show_scale({"the mean image": 385.04, "no idea": 543.4, "the floor": 189.9}, ax=ax)
 
     assert [bar.get_width() for bar in bars] == [189.9, 385.04, 543.4]
-    assert [label.get_text() for label in ax.get_yticklabels()] == ["floor", "mean image", "no idea"]
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["the floor", "the mean image", "no idea"]
     assert [text.get_text() for text in ax.texts] == ["189.9", "385.0", "543.4"]
     assert not ax.yaxis_inverted() and ax.get_xlim() == pytest.approx((0, 1.12 * 543.4))  # room for the values
     assert [text.xyann for text in ax.texts] == [(3, 0)] * 3

@@ -591,9 +591,12 @@ def test_load_prefers_the_readers_own_weights_and_says_which_it_took(vae, tmp_pa
     assert helpers.load_vae().config["hidden"] == [64, 64]
     helpers.save_checkpoint(vae, tmp_path / "elsewhere" / "mine.pt")
     helpers.load_vae(tmp_path / "elsewhere" / "mine.pt")
+    helpers.save_checkpoint(vae, tmp_path / "better.pt")
+    helpers.load_vae(tmp_path / "better.pt")  # beside the reference, and not shipped with it
     said = capsys.readouterr().out.splitlines()
     here = tmp_path.name
     places = [f"the reference, {here}/vae.pt", f"your own, {here}/my_vae.pt", "your own, elsewhere/mine.pt"]
+    places.append(f"your own, {here}/better.pt")
     assert said == [f"Weights: {place}" for place in places]
 
 
@@ -627,10 +630,22 @@ def test_a_checkpoint_may_be_named_as_text_and_one_that_came_along_is_no_own_one
         helpers.load_vae(helpers.REFERENCE.with_name("judge.pt"))
 
 
-@pytest.mark.parametrize("numbers", [{"epochs": 0}, {"batch_size": 0}, {"max_lr": 0}, {"max_lr": float("nan")}])
-def test_no_epoch_no_batch_and_no_rate_is_refused(vae, images, numbers):
-    with pytest.raises(ValueError, match="epochs and batch_size >= 1, max_lr > 0, got"):
+NO_TRAINING = [{"epochs": 0}, {"batch_size": 0}, {"max_lr": 0}, {"max_lr": math.nan}, {"beta": -1}, {"beta": math.nan}]
+
+
+@pytest.mark.parametrize("numbers", NO_TRAINING)
+def test_numbers_that_train_nothing_are_refused(vae, images, numbers):
+    taken = {"epochs": 10, "batch_size": 128, "max_lr": 3e-3, "beta": 1.0, **numbers}
+    received = ", ".join(map(str, taken.values()))
+    with pytest.raises(ValueError, match=f"epochs and batch_size >= 1, max_lr > 0, beta >= 0, received {received}"):
         helpers.fit(vae, images, images, **numbers)
+
+
+def test_one_step_is_a_step(vae, images):
+    before = torch.nn.utils.parameters_to_vector(vae.parameters()).detach().clone()
+    helpers.fit(vae, images[:100], images[:10], epochs=1, progress=False)
+    moved = torch.nn.utils.parameters_to_vector(vae.parameters()).detach() - before
+    assert 1e-3 < moved.abs().max() < 3e-3  # Adam's first step is as long as the rate
 
 
 def refuse(path):

@@ -9,6 +9,8 @@ import gzip
 import hashlib
 import importlib.util
 import os
+import re
+import runpy
 import shutil
 import signal
 import socket
@@ -253,10 +255,17 @@ def test_folders_are_counted_from_the_repository_and_not_from_where_a_kernel_run
     monkeypatch.chdir(tmp_path)
     assert storage.fetch_fashion_mnist() == plain.parents[1]
 
-    program = [sys.executable, "-c", "import storage; print(storage.OUTPUT)"]
-    environment = {**os.environ, "VAE_OUTPUT": "out", "PYTHONPATH": str(Path(storage.__file__).parent)}
-    said = subprocess.run(program, env=environment, cwd=tmp_path, check=True, capture_output=True, encoding="utf-8")
-    assert Path(said.stdout.strip()) == Path(storage.__file__).parent / "out"
+    repository = Path(storage.__file__).parent
+    monkeypatch.setenv("VAE_OUTPUT", "out")
+    assert runpy.run_path(storage.__file__)["OUTPUT"] == repository / "out"
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("VAE_OUTPUT", "~/out")
+    assert runpy.run_path(storage.__file__)["OUTPUT"] == tmp_path / "out"
+    monkeypatch.setenv("FASHION_MNIST_DIR", "~/none")
+    with pytest.raises(FileNotFoundError, match=re.escape(f"there is no {tmp_path / 'none'}")):
+        storage.fetch_fashion_mnist()
+    monkeypatch.delenv("VAE_OUTPUT")
+    assert runpy.run_path(storage.__file__)["OUTPUT"] == repository
 
 
 def test_debian_package_is_used_before_the_download(data, packed, plain, monkeypatch):

@@ -131,6 +131,7 @@ EQUIVALENT = {  # room: "function: old -> new": why no test can notice
         "show_posteriors: mu.detach().cpu().numpy() -> (mu.detach().cpu())": TENSOR,
         "show_posteriors: (2 * scale * torch.exp(logvar.detach().cpu() / 2)).T.numpy() -> "
         "((2 * scale * torch.exp(logvar.detach().cpu() / 2)).T)": TENSOR,
+        "show_latent: y.tolist() -> (y)": TENSOR,
         "show_latent: z[y == label].median(dim=0).values.tolist() -> (z[y == label].median(dim=0).values)": TENSOR,
         "show_latent: y.unique().tolist() -> (y.unique())": TENSOR,
         "show_latent: y.unique() -> (y)": "only slower",
