@@ -231,6 +231,15 @@ def test_check_finds_in_a_file_that_the_tool_did_not_write(tree, old):
     assert any(problem.startswith(message) for problem in tool.problems(path))
 
 
+def test_check_reports_all_else_beside_a_file_that_is_no_notebook(tree, capsys):
+    (tree / "notebooks" / "02.ipynb").write_text("<<<<<<< HEAD", encoding="utf-8")
+    (tree / "README.md").open("a", encoding="utf-8").write("It costs 77 nats.")
+
+    assert tool.main(["check"]) == 1
+    said = capsys.readouterr().out
+    assert "02.ipynb: 02.ipynb is not a valid notebook" in said and "README.md: neither claims.json nor" in said
+
+
 README = {
     "It costs 77 nats.": "neither claims.json nor benchmark.json has 77",
     "![77 dots](dot.png)": "neither claims.json nor benchmark.json has 77",

@@ -158,7 +158,7 @@ def run(paths: list[Path], reference: bool, record: bool) -> int:
         raise SystemExit(f"There is no notebook in {ROOT / 'notebooks'}.")
     if record and paths != series():
         raise SystemExit("--record takes the whole series or nothing: name no notebooks.")
-    output = ROOT / os.environ.get("VAE_OUTPUT", "")  # as in storage.py
+    output = ROOT / Path(os.environ.get("VAE_OUTPUT", "")).expanduser()  # as in storage.py
     executed, measured = {}, {}
     for path in paths:
         begin = time.perf_counter()
@@ -380,12 +380,12 @@ def seed_file(seed: int, path: Path) -> Path:
     folder = ROOT / ".seeds" / str(seed)
     folder.mkdir(parents=True, exist_ok=True)
     training = next(other for other in series() if other.stem.startswith("03"))  # whose weights the later ones load
-    code = [bare(cell.source) for each in {training, path} for cell in code_cells(read(each))]
+    code = [bare(cell.source) for each in sorted({training, path}) for cell in code_cells(read(each))]
     code += [bare((ROOT / f"{room}.py").read_text(encoding="utf-8")) for room in ("helpers", "exact")]
     data = [file.read_bytes() for file in sorted((ROOT / "checkpoints").glob("*.pt")) if file.name != "my_vae.pt"]
     if any("explorer.save" in source for source in code):  # the size of the page is a claim
         data += [file.read_bytes() for file in sorted((ROOT / "explorer").glob("*.*"))]
-    digest = hashlib.sha256(b"".join(["".join(sorted(code)).encode(), *data])).hexdigest()
+    digest = hashlib.sha256(b"".join(["".join(code).encode(), *data])).hexdigest()
     return folder / f"{path.stem}.{digest[:12]}.json"
 
 
@@ -453,7 +453,11 @@ def series_problems():
     """Yield what is wrong between the notebooks: names or alternative texts used twice, records that nothing prints."""
     names, pictures = Counter(), {}
     for path in series():
-        for cell in code_cells(read(path)):
+        try:
+            cells = code_cells(read(path))
+        except ValueError:
+            continue  # `problems` reports it
+        for cell in cells:
             names.update(name for _, name, _ in claimed(cell))
             for alt, picture in zip(alternatives(cell), figures_of(cell)):
                 pictures.setdefault(alt, set()).add(picture)
