@@ -73,6 +73,7 @@ const BODY = `
   .peak { grid-area: peak; }
   .bayes { grid-area: bayes; margin: 0; display: grid; grid: auto / 1fr 1fr; gap: 8px; align-content: start; }
   .words { grid-area: words; margin: 0; max-width: 90ch; min-height: 5.6em; }
+  [data-settled="false"] .words { visibility: hidden; } /* the numbers beside them are others by now */
   select {
     font: inherit; color: inherit; background: var(--paper); border: 1px solid var(--quiet); border-radius: 8px;
     min-height: 38px; padding: 0 8px; max-width: 100%; min-width: 0;
@@ -80,7 +81,9 @@ const BODY = `
   [aria-pressed="true"] { background: var(--ink); color: var(--paper); border-color: var(--ink); }
   [aria-pressed="true"]:hover { background: var(--quiet); }
   @media (forced-colors: active) {
-    [aria-pressed="true"] { forced-color-adjust: none; background: Highlight; color: HighlightText; }
+    [aria-pressed="true"], [aria-pressed="true"]:hover {
+      forced-color-adjust: none; background: Highlight; color: HighlightText; border-color: Highlight;
+    }
   }
   [data-mode="draw"] {
     grid-template-areas: "modes modes modes" "pad pad pad" "tools tools tools" "map map map" "code peak garment"
@@ -342,13 +345,11 @@ const inside = (limit, point) => point.map((value) => Math.max(-limit, Math.min(
 // What the parts share: the point z, which the model keeps, and the ends a and b of the walk.
 // `left` is called where another moves the point: Python, or a second view of the same explorer.
 function makeState(model, limit, changed, left) {
-  let [syncing, own] = [0, null];
-  const sent = new Set(); // where the point was when Python learned of it
+  let [syncing, own] = [0, null]; // where the reader has moved the point, until the model knows
+  const rest = () => (clearTimeout(syncing), (syncing = 0));
   const follow = () => {
-    const z = model.get("z");
-    if (z !== own) {
-      if (syncing && sent.delete(`${z}`)) return model.set("z", own); // Python's echo of where the point was
-      own = z;
+    if (model.get("z") !== own) {
+      rest();
       left();
     }
     state.moved = true;
@@ -359,28 +360,28 @@ function makeState(model, limit, changed, left) {
     b: [limit / 2, (-3 * limit) / 8],
     moved: false,
     get z() {
-      return inside(limit, model.get("z"));
+      return inside(limit, syncing ? own : model.get("z"));
     },
     put(z) {
       own = inside(limit, z).map((value) => Math.round(value * 1000) / 1000);
-      model.set("z", own);
-      changed();
-      clearTimeout(syncing);
+      rest();
       syncing = setTimeout(state.sync, SYNC_AFTER);
+      state.moved = true;
+      changed();
     },
     mark(end) {
       state[end] = state.z;
       changed();
     },
     sync() {
-      clearTimeout(syncing);
-      syncing = 0;
-      sent.add(`${model.get("z")}`);
+      if (!syncing) return;
+      rest();
+      model.set("z", own);
       model.save_changes();
     },
     release() {
-      clearTimeout(syncing);
       model.off("change:z", follow);
+      state.sync();
     },
   };
   model.on("change:z", follow);
@@ -1147,15 +1148,14 @@ function makeGarment(canvas) {
 
 // What a screen reader hears: the last of what the point and the pen have to say, once both have rested.
 function makeSpeaker(element) {
-  let speaking = 0;
-  const hush = () => clearTimeout(speaking);
-  return {
-    say(text) {
-      hush();
-      speaking = setTimeout(() => (element.textContent = text), SPEAK_AFTER);
-    },
-    hush,
+  let [speaking, waiting] = [0, ""];
+  const hush = () => (clearTimeout(speaking), (waiting = ""));
+  const say = (text) => {
+    hush();
+    waiting = text;
+    speaking = setTimeout(() => ((element.textContent = text), (waiting = "")), SPEAK_AFTER);
   };
+  return { say, add: (text) => say(`${waiting} ${text}`.trim()), hush };
 }
 
 function makeReadout($, garment, state, speaker) {
@@ -1485,16 +1485,14 @@ function makeVoice($, model, data, inference, speaker) {
       const { found } = inference;
       if (!found.islands) {
         found.islands = islandsOf(found.roots, found.weight);
-        found.words = sayBelief(found, data);
+        $(".words").textContent = sayBelief(found, data);
         tell(found);
-        speaker.say(found.words);
+        speaker.add($(".words").textContent);
       }
-      if (!$(".words").textContent) $(".words").textContent = found.words;
       $(".explorer").dataset.settled = true;
     },
     hush() {
       $(".explorer").dataset.settled = false;
-      $(".words").textContent = ""; // they are not those of the numbers any more
       speaker.hush();
     },
   };
