@@ -308,7 +308,7 @@ MISTAKES = [  # number, a wrong answer, words that name the mistake
     ("2.3", KL + f"0.5 * ({SHIFTED} ** 2 + logvar.exp() - 1 - logvar).mean(1)", "averaged; sum over them"),
     ("2.3", KL + f"0.5 * ({SHIFTED} ** 2 + logvar.exp() - 1 - logvar)", "one price for each dimension"),
     ("2.3", KL + f"0.5 * ({SHIFTED} ** 2 + logvar.exp() - 1 - logvar).sum()", "one number for all images"),
-    ("2.3", KL + f"0.5 * ({SHIFTED} ** 2 + logvar.exp() - 1 - logvar).sum(1).mean()", "shape (8,), received ()"),
+    ("2.3", KL + f"0.5 * ({SHIFTED} ** 2 + logvar.exp() - 1 - logvar).sum(1).mean()", "shape (8,), received shape ()"),
     ("2.3", KL + f"0.5 * ({SHIFTED} ** 2 + (logvar / 2).exp() - 1 - logvar).sum(1)", "sigma where sigma² belongs"),
     ("2.3", KL + f"0.5 * ({SHIFTED} ** 2 + logvar.exp() - 1 - logvar / 2).sum(1)", "log sigma where log sigma²"),
     ("2.3", KL + f"0.5 * ({SHIFTED} ** 2 + logvar.exp() - 1 + logvar).sum(1)", "the logarithm has the wrong sign"),

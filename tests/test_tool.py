@@ -232,12 +232,14 @@ def test_check_finds_in_a_file_that_the_tool_did_not_write(tree, old):
 
 
 def test_check_reports_all_else_beside_a_file_that_is_no_notebook(tree, capsys):
-    (tree / "notebooks" / "02.ipynb").write_text("<<<<<<< HEAD", encoding="utf-8")
-    (tree / "README.md").open("a", encoding="utf-8").write("It costs 77 nats.")
+    broken, whole = sorted((tree / "notebooks").glob("*.ipynb"))[:2]
+    broken.write_text("<<<<<<< HEAD", encoding="utf-8")
+    whole.write_text(whole.read_text(encoding="utf-8") + "\n", encoding="utf-8")
 
     assert tool.main(["check"]) == 1
     said = capsys.readouterr().out
-    assert "02.ipynb: 02.ipynb is not a valid notebook" in said and "README.md: neither claims.json nor" in said
+    assert f"{broken.name}: {broken.name} is not a valid notebook" in said
+    assert f"{whole.name}: not in normal form" in said and "nowhere printed" not in said
 
 
 README = {

@@ -32,6 +32,7 @@ import time
 import warnings
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import date
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -434,37 +435,45 @@ def problems(path: Path) -> list[str]:
     """Return what is wrong with one notebook, or with README.md: one line each, with the cell's id."""
     if not path.is_file():
         return ["no such file"]
+    found = []
     try:
+        parts = [link_problems(path)]
         if path.suffix == ".md":
-            return [*link_problems(path), *readme_problems(path)]
-        notebook = read(path)
-        return [
-            *file_problems(path, notebook),
-            *cell_problems(notebook.cells),
-            *claim_problems(path, notebook),
-            *number_problems(notebook),
-            *link_problems(path),
-        ]
-    except ValueError as error:  # this notebook or one that is compared with it cannot be read
-        return [str(error)]
+            parts += [readme_problems(path)]
+        else:
+            notebook = read(path)
+            parts += [file_problems(path, notebook), cell_problems(notebook.cells)]
+            parts += [claim_problems(path, notebook), number_problems(notebook)]
+        for problem in itertools.chain.from_iterable(parts):
+            found.append(problem)
+    except ValueError as error:  # this notebook or one that it links to cannot be read
+        found.append(str(error))
+    return found
+
+
+def readable(paths: list[Path]) -> dict[Path, nbformat.NotebookNode]:
+    """Return those of the notebooks that can be read; `problems` reports the others."""
+    found = {}
+    for path in paths:
+        with suppress(ValueError):
+            found[path] = read(path)
+    return found
 
 
 def series_problems():
     """Yield what is wrong between the notebooks: names or alternative texts used twice, records that nothing prints."""
-    names, pictures = Counter(), {}
-    for path in series():
-        try:
-            cells = code_cells(read(path))
-        except ValueError:
-            continue  # `problems` reports it
-        for cell in cells:
+    names, pictures, notebooks = Counter(), {}, readable(series())
+    for notebook in notebooks.values():
+        for cell in code_cells(notebook):
             names.update(name for _, name, _ in claimed(cell))
             for alt, picture in zip(alternatives(cell), figures_of(cell)):
                 pictures.setdefault(alt, set()).add(picture)
     yield from (f"the claim {name!r} is made {count} times" for name, count in names.items() if count > 1)
     alike = {alt: len(each) for alt, each in pictures.items() if alt and len(each) > 1}
     yield from (f"{count} different figures have the same text: {alt[:60]}..." for alt, count in alike.items())
-    yield from (f"claims.json: {name!r} is recorded and nowhere printed" for name in records() if name not in names)
+    broken = {path.stem[:2] for path in set(series()) - set(notebooks)}
+    lost = (name for name, record in records().items() if name not in names and record.get("notebook") not in broken)
+    yield from (f"claims.json: {name!r} is recorded and nowhere printed" for name in lost)
 
 
 def claimed(cell) -> list[tuple[str, str, str]]:
@@ -581,7 +590,8 @@ def file_problems(path: Path, notebook: nbformat.NotebookNode):
         yield "metadata.widgets, which GitHub refuses to show"
     if path.stat().st_size > 1_000_000:
         yield f"the file is larger than 1 MB ({path.stat().st_size / 1e6:.1f})"
-    setups = [cells[0].source for cells in map(code_cells, map(read, sorted(path.parent.glob("*.ipynb")))) if cells]
+    others = readable(sorted(path.parent.glob("*.ipynb"))).values()
+    setups = [cells[0].source for cells in map(code_cells, others) if cells]
     if code and code[0].source != Counter(setups).most_common(1)[0][0]:
         yield f"cell {code[0].get('id')}: the setup cell differs from that of the other notebooks"
 
