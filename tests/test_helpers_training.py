@@ -641,6 +641,11 @@ def test_numbers_that_train_nothing_are_refused(vae, images, numbers):
         helpers.fit(vae, images, images, **numbers)
 
 
+def test_a_batch_may_be_one_image(vae, images):
+    history = helpers.fit(vae, images[:3], images[:3], epochs=1, batch_size=1, progress=False)
+    assert math.isfinite(history["val_recon"][0])
+
+
 def test_one_step_is_a_step(vae, images):
     before = torch.nn.utils.parameters_to_vector(vae.parameters()).detach().clone()
     helpers.fit(vae, images[:100], images[:10], epochs=1, progress=False)
