@@ -43,8 +43,8 @@ SOLUTIONS = {
 SHORT = {  # notebook and cell: what is executed in its place and takes less time; in 07 it trains no other model
     ("06", "exact"): "log_p = exact.log_likelihood(vae, x, refine=1)",
     ("07", "train-run"): "vae = helpers.load_vae().requires_grad_(False)",
+    ("07", "jitter"): next(c.source for c in REAL["07"].cells if c.id == "jitter").partition("some, tuned = ")[0],
 }
-BEFORE = {("07", "jitter"): "some, tuned = "}  # of this cell only what stands before: it goes on with two trainings
 IMAGES = {"train": 5000, "validation": 1000, "test": 500}
 OTHER_IMAGES = {"03": {"train": 1000}, "04": {"train": 20_000, "test": 2000}, "05": {"test": 10_000}}
 
@@ -82,7 +82,7 @@ def needed(number):
     wanted = set.union(*(names_in(f"{STUBS[n]}\n{SOLUTIONS[n]}")[0] for n in own))
     found = []
     for cell in reversed(cells):
-        source = SHORT.get((number, cell.id), cell.source).partition(BEFORE.get((number, cell.id), "\0"))[0]
+        source = SHORT.get((number, cell.id), cell.source)
         taken, defined = names_in(source)
         if wanted & defined and cell.id != "setup":
             wanted = wanted - defined | taken
