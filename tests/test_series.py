@@ -38,7 +38,7 @@ def test_the_notebooks_are_numbered_without_a_gap():
 
 @pytest.mark.parametrize("path", [*REAL, ROOT / "README.md"], ids=lambda path: path.name)
 def test_what_is_committed_has_no_problem(path):
-    assert tool.problems(path) == []
+    assert list(tool.problems(path)) == []
 
 
 def test_the_series_as_a_whole_has_no_problem():

@@ -208,7 +208,7 @@ def test_check_allows(tree, case):
     for change in ALLOWED[case]:
         change(notebook)
 
-    assert tool.problems(put(tree / "notebooks" / "01.ipynb", notebook)) == []
+    assert list(tool.problems(put(tree / "notebooks" / "01.ipynb", notebook))) == []
 
 
 UNTIDY = {  # a change of the stored file: the problem it makes

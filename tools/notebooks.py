@@ -431,24 +431,23 @@ def check(paths: list[Path]) -> int:
     return 1 if found else 0
 
 
-def problems(path: Path) -> list[str]:
-    """Return what is wrong with one notebook, or with README.md: one line each, with the cell's id."""
+def problems(path: Path):
+    """Yield what is wrong with one notebook, or with README.md: one line each, with the cell's id."""
     if not path.is_file():
-        return ["no such file"]
-    found = []
+        yield "no such file"
+        return
     try:
-        parts = [link_problems(path)]
         if path.suffix == ".md":
-            parts += [readme_problems(path)]
+            yield from readme_problems(path)
         else:
             notebook = read(path)
-            parts += [file_problems(path, notebook), cell_problems(notebook.cells)]
-            parts += [claim_problems(path, notebook), number_problems(notebook)]
-        for problem in itertools.chain.from_iterable(parts):
-            found.append(problem)
+            yield from file_problems(path, notebook)
+            yield from cell_problems(notebook.cells)
+            yield from claim_problems(path, notebook)
+            yield from number_problems(notebook)
+        yield from link_problems(path)
     except ValueError as error:  # this notebook or one that it links to cannot be read
-        found.append(str(error))
-    return found
+        yield str(error)
 
 
 def readable(paths: list[Path]) -> dict[Path, nbformat.NotebookNode]:
