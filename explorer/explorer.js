@@ -1146,7 +1146,7 @@ function makeGarment(canvas) {
   };
 }
 
-// What a screen reader hears: the last of what the point and the pen have to say, once both have rested.
+// What a screen reader hears once point and pen have rested: `say` replaces what waits, `add` follows it.
 function makeSpeaker(element) {
   let [speaking, waiting] = [0, ""];
   const hush = () => (clearTimeout(speaking), (waiting = ""));
@@ -1198,8 +1198,9 @@ function makePad(canvas, tool, changed) {
     canvas,
     image: new Uint8Array(PIXELS),
     cursor: [SIDE / 2, SIDE / 2],
+    holds: (image) => image?.every((grey, i) => grey === pad.image[i]),
     begin() {
-      if (past.at(-1)?.every((grey, i) => grey === pad.image[i])) return; // the last stroke changed nothing
+      if (pad.holds(past.at(-1))) return; // the last stroke changed nothing
       past.push(pad.image.slice());
       if (past.length > UNDO) past.shift();
     },
@@ -1212,13 +1213,13 @@ function makePad(canvas, tool, changed) {
       changed();
     },
     load(image) {
-      if (image.every((grey, i) => grey === pad.image[i])) return;
+      if (pad.holds(image)) return;
       pad.begin();
       pad.image.set(image);
       changed();
     },
     undo() {
-      while (past.at(-1)?.every((grey, i) => grey === pad.image[i])) past.pop(); // strokes that changed nothing
+      while (pad.holds(past.at(-1))) past.pop(); // strokes that changed nothing
       if (!past.length) return;
       pad.image.set(past.pop());
       changed();
@@ -1332,7 +1333,7 @@ function makeStarts(select, on, { images, imageNames }, pad) {
   });
   let [value, chosen] = ["", pad.image.slice()];
   on(select, "change", () => {
-    ({ value } = select);
+    value = select.value;
     const start = value === "" ? -1 : +value * PIXELS;
     chosen = start < 0 ? new Uint8Array(PIXELS) : images.slice(start, start + PIXELS);
     pad.load(chosen);
@@ -1340,8 +1341,7 @@ function makeStarts(select, on, { images, imageNames }, pad) {
   return {
     // None is chosen while the pad holds something else: so the same one can be chosen again.
     check() {
-      const same = chosen.every((grey, i) => grey === pad.image[i]);
-      select.value = same ? value : pad.image.some(Boolean) ? "own" : "";
+      select.value = pad.holds(chosen) ? value : pad.image.some(Boolean) ? "own" : "";
     },
   };
 }
