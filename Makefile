@@ -5,7 +5,7 @@
 # make bench      set up, then the benchmark
 # make mutants    set up, then break the modules on purpose, again and again, and list what no test notices (hours)
 # make elsewhere  all tests again as on other machines: all threads, other rounding, oneDNN's products, oldest versions
-# make test-colab all tests and notebooks with the versions that Colab has, in an environment of its own
+# make test-colab all tests and notebooks with Colab's versions of all but torch, in an environment of its own
 PYTHON ?= python3
 BIN := .venv/bin
 BY_TWO := -n 2 --dist loadfile

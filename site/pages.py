@@ -144,7 +144,8 @@ def measured_on(notebooks):
     measured = times()
     if not measured["seconds"]:
         return "Each notebook says at its top how long it takes to read and to run."
-    return f"`python site/times.py` has measured the running times on {measured['date']}: {measured['processor']}."
+    on = f"{measured['date']}: {measured['processor']}"
+    return f"`.venv/bin/python site/times.py` has measured the running times on {on}."
 
 
 def times() -> dict:
@@ -166,8 +167,10 @@ def slow_cells(notebooks):
 def predictions(notebooks):
     parts = []
     for notebook in notebooks:
+        if not notebook.predictions:
+            continue
         parts.append(f"### {notebook.number} {notebook.title}\n")
-        parts += [f"- {question} ([the cell](#{notebook.label(cell)}))" for cell, question in notebook.predictions]
+        parts += [f"- {question} ([its place](#{notebook.label(cell)}))" for cell, question in notebook.predictions]
         parts.append("")
     return "\n".join(parts)
 
@@ -180,14 +183,28 @@ def text_files(notebooks):
     return "\n".join(f"- [{each.number} {each.title}](path:text/{each.name}.md)" for each in notebooks)
 
 
+def citation() -> dict:
+    return yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+
+
+@part
+def repository(notebooks):
+    return f"[repository]({citation()['repository-code']})"
+
+
 @part
 def bibtex(notebooks):
-    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
-    authors = " and ".join(f"{{{each['name']}}}" for each in cited["authors"])
+    cited = citation()
+    authors = " and ".join(map(bibtex_name, cited["authors"]))
     return (
         f"```bibtex\n@misc{{vae_you_can_see,\n  title  = {{{{{cited['title']}}}}},\n  author = {{{authors}}},\n"
-        f"  year   = {{{cited['date-released'][:4]}}}\n}}\n```"
+        f"  year   = {{{cited['date-released'][:4]}}},\n  url    = {{{cited['repository-code']}}}\n}}\n```"
     )
+
+
+def bibtex_name(author: dict) -> str:
+    """Return an author of CITATION.cff, who is a person or an entity, as BibTeX wants it."""
+    return f"{{{author['name']}}}" if "name" in author else f"{author['family-names']}, {author['given-names']}"
 
 
 def as_text(page: str, notebooks: list[Notebook]) -> str:

@@ -293,6 +293,25 @@ def test_every_prediction_of_the_series_is_listed_for_teachers(pages):
     assert [urlsplit(link["href"]).fragment for link in section.select("li a[href*='#nb']")] == asked
 
 
+def test_the_book_says_how_to_cite_it_and_where_its_repository_is(pages):
+    repository = "https://github.com/" + tool.BADGE.search((ROOT / "README.md").read_text(encoding="utf-8"))[2]
+    entry = pages["about"].select_one(".highlight-bibtex").get_text()
+
+    assert entry.startswith("@misc{vae_you_can_see,") and f"{{{repository}}}" in entry
+    for name in ("about", "index"):
+        assert pages[name].select(f"article a[href='{repository}']")
+
+
+def test_a_person_and_a_group_can_be_cited():
+    people = "{'family-names': 'de Beauvoir', 'given-names': 'Simone'}", "{'name': 'The authors'}"
+    names = [f"print(pages.bibtex_name({each}))" for each in people]
+    code = "; ".join(["import pages", *names])
+
+    shown = subprocess.check_output([sphinx_python(), "-c", code], cwd=ROOT / "site", encoding="utf-8")
+
+    assert shown.splitlines() == ["de Beauvoir, Simone", "{The authors}"]
+
+
 PLANNED = {0, 1, 45, 90}  # grey levels, and minutes of the lessons
 SOURCES = [*SITE.glob("pages/*.md"), SITE / "glossary.toml"]
 

@@ -86,9 +86,12 @@ def tree(tmp_path, monkeypatch):
     (tmp_path / "README.md").write_text(
         f"# Pixels: a tour\n\n[first](notebooks/01.ipynb) [![c](dot.png)]({BADGE}/01.ipynb) [up](#pixels-a-tour)\n"
         "[clone](https://github.com/OWNER/NAME.git) [CI](https://github.com/OWNER/NAME/actions)\n"
-        "[other](https://github.com/OWNER/NAME-other) [else](https://github.com/pytorch/pytorch)\n",
+        "[other](https://github.com/OWNER/NAME-other) [else](https://github.com/pytorch/pytorch)\n"
+        "[book](https://OWNER.github.io/NAME/) [its page](https://OWNER.github.io/NAME/a.html)\n"
+        "[other book](https://OWNER.github.io/NAME-other/)\n",
         encoding="utf-8",
     )
+    (tmp_path / "CITATION.cff").write_text("repository-code: https://github.com/OWNER/NAME\n", encoding="utf-8")
     known = {"known": {"notebook": "01", "value": 7, "unit": "", "tol": 0, "effect": False, "low": None, "high": None}}
     (tmp_path / "notebooks" / "claims.json").write_text(json.dumps(known), encoding="utf-8")
     monkeypatch.setattr(tool, "ROOT", tmp_path)
@@ -738,16 +741,17 @@ def test_reference_refuses_the_weights_of_an_earlier_run(checkpoints):
 
 
 def texts(root):
-    return [path.read_text(encoding="utf-8") for path in [*sorted(root.glob("notebooks/*")), root / "README.md"]]
+    paths = [*sorted(root.glob("notebooks/*")), root / "README.md", root / "CITATION.cff"]
+    return [path.read_text(encoding="utf-8") for path in paths]
 
 
 def test_repo_rewrites_badges_setup_cells_and_own_links_only(tree):
-    old = "\n".join(texts(tree)).replace("NAME-other", "OTHER")
+    old = "\n".join(texts(tree))
 
     assert tool.main(["repo", "me/my.fork", "--ref", "dev"]) == 0
 
-    new = old.replace("OWNER/NAME/blob/main", "OWNER/NAME/blob/dev").replace("OWNER/NAME", "me/my.fork")
-    assert "\n".join(texts(tree)) == new.replace("OWNER/OTHER", "OWNER/NAME-other").replace("OTHER", "NAME-other")
+    new = re.sub("OWNER/NAME(?!-)", "me/my.fork", old.replace("OWNER/NAME/blob/main", "OWNER/NAME/blob/dev"))
+    assert "\n".join(texts(tree)) == re.sub(r"OWNER\.github\.io/NAME(?!-)", "me.github.io/my.fork", new)
     assert tool.main(["check"]) == tool.main(["repo", "--check", "--ref", "dev", "me/my.fork"]) == 0
 
 
@@ -757,7 +761,7 @@ def test_repo_check_reports_a_badge_of_another_repository_and_writes_nothing(tre
     before = texts(tree)
 
     assert tool.main(["repo", "--check", "OWNER/NAME"]) == 1
-    assert capsys.readouterr().out.startswith("02.ipynb: names another repository\n4 files, 1 to rewrite")
+    assert capsys.readouterr().out.startswith("02.ipynb: names another repository\n5 files, 1 to rewrite")
     assert texts(tree) == before
 
 

@@ -6,7 +6,7 @@ python tools/notebooks.py run --record            all of them; what they claim b
 python tools/notebooks.py seeds [--count 10]      run all with other seeds, resumably, for the range of each claim
 python tools/notebooks.py long NOTEBOOK [--count 5]   compute the rows of long.csv that a notebook only reads, resumably
 python tools/notebooks.py check [FILE ...]        report every problem, exit 1 if any (default: all, and README.md)
-python tools/notebooks.py repo OWNER/NAME [--ref main]   rewrite Colab badges, setup cells and README links
+python tools/notebooks.py repo OWNER/NAME [--ref main]   rewrite Colab badges, setup cells, own links
 python tools/notebooks.py repo --check OWNER/NAME        report what `repo` would rewrite, exit 1 if anything
 
 The normal form keeps two runs on one machine byte-identical: no timestamps, versions, widgets or progress bars.
@@ -684,15 +684,17 @@ def broken(target: str, path: Path) -> str | None:
 
 
 def repo(name: str, ref: str, only_report: bool) -> int:
-    paths = filter(Path.is_file, [*series(), ROOT / "README.md"])
+    paths = filter(Path.is_file, [*series(), ROOT / "README.md", ROOT / "CITATION.cff"])
     texts = {path: path.read_text(encoding="utf-8") for path in paths}
     found = [pattern.findall(text) for text in texts.values() for pattern in (BADGE, SETUP)]
     old = {name, *(groups[1] for match in found for groups in match)}
     link = re.compile(rf"(github\.com/)(?:{'|'.join(map(re.escape, old))})(?![\w-]|\.(?!git\b)\w)")
+    books = [re.escape(book_of(each)) for each in old]
+    book = re.compile(rf"(?:{'|'.join(books)})(?![\w.-])")
     differing = 0
     for path, text in texts.items():
         new = BADGE.sub(rf"\g<1>{name}\g<3>{ref}\g<5>", text)
-        new = link.sub(rf"\g<1>{name}", SETUP.sub(rf"\g<1>{name}", new))
+        new = book.sub(book_of(name), link.sub(rf"\g<1>{name}", SETUP.sub(rf"\g<1>{name}", new)))
         if new == text:
             continue
         differing += 1
@@ -701,6 +703,12 @@ def repo(name: str, ref: str, only_report: bool) -> int:
             write(path, new.encode())
     print(f"{len(texts)} files, {differing} {'to rewrite' if only_report else 'rewritten'} for {name} at {ref}.")
     return 1 if only_report and differing else 0
+
+
+def book_of(repository: str) -> str:
+    """Return the address at which GitHub publishes the pages of a repository."""
+    owner, name = repository.split("/")
+    return f"https://{owner}.github.io/{name}"
 
 
 def repository(text: str) -> str:
