@@ -141,10 +141,12 @@ def close(a: Tensor, b: Tensor, tol: float | Tensor) -> bool:
     return a.shape == b.shape and bool(((a - b).abs() <= tol * b.abs().max()).all())
 
 
-def compare(answer, truth, tol: float | Tensor, mistakes: dict, name: str = "received") -> None:
+def compare(answer, truth, tol: float | Tensor, mistakes: dict, name: str = "received", factors: bool = True) -> None:
     """Return where `answer` is the truth; else raise, naming the mistake whose value it is where there is one.
 
-    `mistakes` maps what to say to the value that the mistake leads to; `tol` is relative to the largest value.
+    `mistakes` maps what to say to the value that the mistake leads to; `tol` is relative to the largest value. Usual
+    factors, such as a ½ that is missing, are named as well, unless `factors` is False: a count may be twice as
+    large for another reason.
     """
     received, truth = numbers(answer), numbers(truth)
     if truth.dim() == 0 and received.numel() == 1:
@@ -157,7 +159,7 @@ def compare(answer, truth, tol: float | Tensor, mistakes: dict, name: str = "rec
         "that is half of the right value: there is a factor ½ too many": truth / 2,
         "that is a hundred times the right value: per cent instead of a share?": 100 * truth,
     }
-    for message, value in {**mistakes, **usual}.items():
+    for message, value in {**mistakes, **(usual if factors else {})}.items():
         if close(received, numbers(value), tol):
             raise Wrong(message)
     raise Other(f"{name} {shown(shaped(received, truth.shape))}")

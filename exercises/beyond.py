@@ -10,29 +10,53 @@ from exercises import call, compare, numbers, shaped, task
 
 @task("10.1", "a function of mu and logvar, both (B, Z), that returns how many dimensions carry more than 0.1 nats")
 def alive(count):
-    scale = [1.0, 1.0, 1.0, 0.9, 0.7, 0.37, 0.37, 0.37, 0.2, 0.0, 0.03, 0.02, 0.02]
-    logvar = [-4.0, -3.0, -3.0, -2.0, -0.5, -0.1, -0.1, -0.1, -0.3, -0.0001, -0.0001, -0.9, -0.9]
-    mu, logvar = torch.randn(500, len(scale)) * torch.tensor(scale), torch.tensor(logvar).expand(500, -1)
-    mu[:, 9] = 1.2 * (torch.rand(500) < 0.2)  # says something of a fifth of the images only
-    each = helpers.kl_per_dimension(mu, logvar)
-    truth = (each.mean(dim=0) > 0.1).sum()
-    mistakes = {
-        "that counts pairs of image and dimension; average over the images first": (each > 0.1).sum(),
-        "that counts images; average over them, and compare each dimension": (each.sum(dim=1) > 0.1).sum(),
-        "that counts dimensions in which any image has more than 0.1 nats": (each > 0.1).any(dim=0).sum(),
-        "the factor ½ is missing": (2 * each.mean(dim=0) > 0.1).sum(),
-        "that counts dimensions whose sum over the images is above 0.1; average them": (each.sum(dim=0) > 0.1).sum(),
-        "that counts large variances of mu; the KL asks for more": (mu.var(dim=0) > 0.1).sum(),
-        "that asks in how many images it is above 0.1; average, then compare": (
-            (each > 0.1).float().mean(dim=0) > 0.5
-        ).sum(),
-        "mu² is missing, or mu and logvar were averaged before the KL": (
-            (0.5 * (logvar.exp() - 1 - logvar)).mean(dim=0) > 0.1
-        ).sum(),
-        "those are the dead ones": len(scale) - truth,
-    }
-    compare(call(count, mu, logvar), truth, 1e-6, mistakes)
-    return f"{truth} of {len(scale)} here. The mean comes first, then the comparison."
+    def counts(mu, logvar):
+        each = helpers.kl_per_dimension(mu, logvar)
+        mean, some = each.mean(dim=0), (each > 0.1).float()
+        flawed = {
+            "mu² is missing, or mu and logvar were averaged before the KL": logvar.exp() - 1 - logvar,
+            "that has sigma where sigma² belongs": mu.square() + torch.exp(logvar / 2) - 1 - logvar,
+            "that has log sigma where log sigma² belongs": mu.square() + logvar.exp() - 1 - logvar / 2,
+            "the factor ½ is missing": 4 * each,
+            "there is a factor ½ too many": each,
+        }
+        return {
+            "right": (mean > 0.1).sum(),
+            "that counts pairs of image and dimension; average over the images first": some.sum(),
+            "that counts images; average over them, and compare each dimension": (each.sum(dim=1) > 0.1).sum(),
+            "that counts dimensions in which any image has more than 0.1 nats": some.any(dim=0).sum(),
+            "that counts every dimension: average over the images, and keep the -1 of the formula": len(mean),
+            "that asks in how many images it is above 0.1; average, then compare": (some.mean(dim=0) > 0.5).sum(),
+            "that is the standard deviation over the images; take their mean": (each.std(dim=0) > 0.1).sum(),
+            "that counts large variances of mu; the KL asks for more": (mu.var(dim=0) > 0.1).sum(),
+            "that looks at the variances alone; mu has a part in the KL": (logvar.exp().mean(dim=0) < 0.9).sum(),
+            "those are the dead ones": (mean <= 0.1).sum(),
+            **{text: (0.5 * kl.mean(dim=0) > 0.1).sum() for text, kl in flawed.items()},
+        }
+
+    batches = list(two_batches())
+    known = [counts(mu, logvar) for mu, logvar in batches]
+    mistakes = {text: numbers([each[text] for each in known]) for text in known[0]}
+    received = [shaped(numbers(call(count, mu, logvar)).squeeze(), ()) for mu, logvar in batches]
+    compare(received, mistakes.pop("right"), 1e-6, mistakes, factors=False)
+    return "The mean over the images comes first, then the comparison."
+
+
+def two_batches():
+    """Yield the mu and logvar of two batches in which likely mistakes lead to other counts than the right way."""
+    for scale, logvar in (
+        (
+            [1.0, 1.0, 1.0, 0.9, 0.7, 0.37, 0.37, 0.37, 0.2, 0.0, 0.03, 0.02, 0.02],
+            [-4.0, -3.0, -3.0, -2.0, -0.5, -0.1, -0.1, -0.1, -0.3, -0.0001, -0.0001, -0.9, -0.9],
+        ),
+        (
+            [1.0, 0.9, 0.7, 0.7, 0.7, 0.52, 0.0, 0.0, 0.02, 0.0, 0.02],
+            [-3.0, -2.0, -0.05, -0.05, -0.05, -0.02, -0.6, -0.6, -0.75, -0.0001, -0.9],
+        ),
+    ):
+        mu = torch.randn(500, len(scale)) * torch.tensor(scale)
+        mu[:, 9] = 1.2 * (torch.rand(500) < 0.2)  # says something of a fifth of the images only
+        yield mu, torch.tensor(logvar).expand(500, -1)
 
 
 @task("10.2", "two numbers, the bounds with the price of naming one of ten classes, and one of two unequal ones")

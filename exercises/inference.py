@@ -54,6 +54,9 @@ def search_a_little(mean, log_variance, vae, few, log_p):
     before, after = gap(mu, logvar), gap(mean, log_variance)
     closed = 100 * (before - after) / before
     if closed > 30:
+        for shift, words in ((0.5, "narrow: is kl in the loss"), (-0.5, "wide: does kl count more than once")):
+            if gap(mean, log_variance + shift) < after:
+                raise Wrong(f"{closed:.0f} % of the mean gap is gone, but these Gaussians are too {words}?")
         return f"{closed:.0f} % of the mean gap is gone; where the encoder is far off, a search finds the nearest hill."
     if torch.equal(mean, mu):
         raise Wrong("those are the encoder's own means: does the optimizer hold your copies of mu and logvar?")
@@ -63,7 +66,9 @@ def search_a_little(mean, log_variance, vae, few, log_p):
     if gap(mean, 2 * log_variance) < before:
         raise Wrong("that is log sigma; expected log sigma², twice as much")
     if closed < 0:
-        raise Wrong(f"the mean gap grew from {before:.2f} to {after:.2f} nats: minimise recon + kl, not the ELBO")
+        raise Wrong(
+            f"the mean gap grew from {before:.2f} to {after:.2f} nats: minimise recon + kl, recon as a sum over pixels"
+        )
     raise Other(f"received Gaussians that close {closed:.0f} % of the mean gap, when 100 steps close most of it")
 
 
@@ -72,10 +77,15 @@ def wider_net(wide_w, vae, some, truth):
     wide_w = shaped(wide_w, (len(some), 1000))
     mu, logvar = helpers.encode(vae, some)
     sigma, eps = torch.exp(logvar / 2), torch.randn(60, len(some), 2)
+    if (wide_w >= 0).all():
+        raise Wrong("those are the weights; expected their logarithms")
     one = (truth - wide_w.mean(dim=1)).mean()
     every = (truth - wide_w.logsumexp(dim=1) + math.log(1000)).mean()
     if every < -0.5:
-        raise Wrong("all 1,000 weights together exceed log p(x): draws and density do not belong to one and the same q")
+        raise Wrong(
+            "all 1,000 weights together exceed log p(x): is log q(z) subtracted, is log p(z) in it, and is q the one "
+            "that was drawn from?"
+        )
 
     def short(spread):
         """How far one draw of this spread falls short of the truth, on average."""

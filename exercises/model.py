@@ -11,17 +11,19 @@ from exercises import Wrong, call, compare, shaped, task
 
 @task("2.1", "a function of mu and logvar, both (B, 2), that returns one draw z for each row, with a gradient")
 def a_draw(draw):
-    mu = torch.tensor([[3.0, -1.0]]).repeat(20_000, 1).requires_grad_()
-    logvar = torch.tensor([[-4.0, -1.0]]).repeat(20_000, 1).requires_grad_()
-    noise = noise_of(call(draw, mu, logvar), mu, logvar)
-    sigma = torch.exp(logvar[0].detach() / 2)
+    mu = torch.tensor([[3.0, -1.0], [0.0, 2.0]]).repeat(10_000, 1).requires_grad_()  # two kinds of rows, in turn
+    logvar = torch.tensor([[-4.0, -1.0], [-2.0, -3.0]]).repeat(10_000, 1).requires_grad_()
+    noise = noise_of(call(draw, mu, logvar), mu, logvar).view(-1, 2, 2)
+    means, sigma = mu[:2].detach(), torch.exp(logvar[:2].detach() / 2)
+    if (noise.mean(dim=0) + means).diff(dim=0).abs().max() < 0.1:
+        raise Wrong("all rows are drawn around one mean: each has a mu and a logvar of its own")
     mistakes = {
         "the draws spread by sigma², not sigma: logvar is the logarithm of the variance": sigma,
-        "the draws spread by logvar itself: sigma is the exponential of its half": logvar[0].abs() / sigma,
-        "eps is uniform, as torch.rand makes it; a normal draw is torch.randn": torch.full((2,), 1 / math.sqrt(12)),
+        "the draws spread by logvar itself: sigma is the exponential of its half": logvar[:2].abs() / sigma,
+        "eps is uniform, as torch.rand makes it; a normal draw is torch.randn": torch.full((2, 2), 1 / math.sqrt(12)),
     }
     eps = noise / sigma
-    compare(eps.std(dim=0), torch.ones(2), 0.05, mistakes, "received draws whose spread over sigma is")
+    compare(eps.std(dim=0), torch.ones(2, 2), 0.05, mistakes, "received draws whose spread over sigma is")
     if (eps.mean(dim=0).abs() > 0.05).any():
         raise Wrong("the draws have the right spread, but their mean is not mu")
     if ((eps**4).mean(dim=0) - 3).abs().max() > 0.5:  # 3 for a normal distribution, 1.8 for a uniform one
@@ -34,7 +36,8 @@ def noise_of(z, mu: Tensor, logvar: Tensor) -> Tensor:
     noise = shaped(z, mu.shape) - mu.detach()
     if noise.abs().max() < 1e-5:
         raise Wrong("there is no chance in it: every draw is mu")
-    if noise.std(dim=0).max() < 1e-5 or torch.corrcoef(noise.T)[0, 1].abs() > 0.5:
+    alike = noise[::2]  # every second row has the same mu and logvar
+    if alike.std(dim=0).max() < 1e-5 or torch.corrcoef(alike.T)[0, 1].abs() > 0.5:
         raise Wrong("several numbers share one eps; each needs its own: torch.randn_like(mu)")
     attached = torch.is_tensor(z) and z.requires_grad
     gradients = torch.autograd.grad(z.sum(), (mu, logvar), allow_unused=True) if attached else (None, None)
@@ -49,8 +52,9 @@ def one_draw_or_many(ratio):
     mistakes = {
         "that is the ratio of the variances; the spread is their root": 100,
         "that is 1 draw over 10": math.sqrt(10),
-        "that is the spread with 100 draws over the spread with 1": 0.1,
-        "the spread did not fall: does each of the 100 draws have its own eps?": 1,
+        "that is the spread with 100 draws over the spread with 1, or the 100 draws were summed": 0.1,
+        "the spread did not fall: has each of the 100 draws its own eps, and is the standard deviation that of the 50 "
+        "estimates of one image?": 1,
     }
     compare(ratio, 10, 0.3, mistakes)
     return "A hundred times the work for one more digit: so training takes one draw, and many images."

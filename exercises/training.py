@@ -33,7 +33,7 @@ def one_step(step):
     if not any(weight.grad is not None and weight.grad.any() for weight in weights):
         late = "zero_grad comes last: right only where no gradient is left from earlier, as one is here"
         mistakes = {late: truth + 5, **mistakes}
-    compare(used, truth, 0.002, mistakes, "received weights that were moved by the gradient")
+    compare(used, truth, 0.002, mistakes, "received weights that were moved by the gradient", factors=False)
     if torch.equal(*(moved_by(step, seed) for seed in (0, 1))):
         raise Wrong("there is no chance in it: decode a draw z, as model(batch) does, and not mu")
     return "These lines, 4,300 times, are all of the training; the rest is the learning rate."
@@ -50,8 +50,12 @@ def moved_by(step, seed: int) -> Tensor:
 
 def gradients_of(model, x: Tensor, weights: list) -> tuple[Tensor, dict[str, Tensor]]:
     """Return the gradient of the loss in one vector, and those that likely mistakes lead to."""
+
+    def cost(logits):
+        return F.binary_cross_entropy_with_logits(logits, x, reduction="none").sum(dim=1)
+
     logits, mu, logvar = model(x)
-    recon = F.binary_cross_entropy_with_logits(logits, x, reduction="none").sum(dim=1)
+    recon = cost(logits)
     kl = kl_divergence(Normal(mu, torch.exp(logvar / 2)), Normal(0, 1)).sum(dim=1)
 
     def gradient(loss):
@@ -60,6 +64,10 @@ def gradients_of(model, x: Tensor, weights: list) -> tuple[Tensor, dict[str, Ten
 
     truth = gradient((recon + kl).mean())
     return truth, {
+        "the weights were moved twice": 2 * truth,
+        "no gradient comes back through the draw: z is mu + sigma * eps, as model(batch) has it": (
+            gradient((cost(model.decode(mu.detach())) + kl).mean())
+        ),
         "an earlier step's gradient is still in it: optimizer.zero_grad() before loss.backward()": truth + 5,
         "only an earlier step's gradient was used: the order is zero_grad, backward, step": truth * 0 + 5,
         "uphill: minimise recon + kl, not its negative": -truth,
