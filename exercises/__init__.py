@@ -104,7 +104,12 @@ def numbers(answer) -> Tensor:
     if missing(answer):
         raise Missing
     if isinstance(answer, (list, tuple)):
-        return torch.stack([numbers(part) for part in answer])
+        parts = [numbers(part) for part in answer]
+        if len({part.shape for part in parts}) != 1:
+            raise Other(
+                f"received a {type(answer).__name__} with {'parts of different shapes' if parts else 'nothing in it'}"
+            )
+        return torch.stack(parts)
     try:
         value = answer if torch.is_tensor(answer) else torch.from_numpy(np.array(answer))
     except TypeError:

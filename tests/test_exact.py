@@ -94,6 +94,11 @@ def test_log_joint_is_the_likelihood_and_the_prior_of_every_pair(smooth, x):
         torch.testing.assert_close(joint[i, j], expected, rtol=0, atol=1e-3)
 
 
+def test_log_joint_takes_points_of_numpys_precision(smooth, x):
+    z = torch.randn(5, 2)
+    torch.testing.assert_close(exact.log_joint(smooth, x, z.double()), exact.log_joint(smooth, x, z))
+
+
 def test_log_joint_keeps_no_graph_and_is_on_the_cpu(smooth, x):
     joint = exact.log_joint(smooth, x, torch.randn(5, 2))
 

@@ -201,7 +201,7 @@ def test_fit_returns_a_model_in_eval_mode(images):
     assert not model.training
 
 
-def test_defaults_of_fit_are_the_recipe_of_the_readme():
+def test_defaults_of_fit_are_the_recipe_of_notebook_03():
     parameters = inspect.signature(helpers.fit).parameters.values()
 
     defaults = {

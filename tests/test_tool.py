@@ -1,5 +1,6 @@
 """tools/notebooks.py: what it runs, writes, records, reports and rewrites, and whether nbval would notice the rest."""
 
+import ast
 import base64
 import io
 import json
@@ -277,19 +278,36 @@ sys.path.insert(0, "..")
 from helpers import claim"""
 CLAIMS = [  # a cell of a small series
     'claim("loss", 252.84, "nats", 2.3)',
-    'claim("steps", 860)\nclaim("gap", torch.tensor(1.26), "nats", 0.4, effect=True)',
+    'claim("steps", 860)\nclaim("gap", np.float64(1.26), "nats", 0.4, effect=True)',
 ]
+KEPT = ("claim", "_digits", "set_seed")
+BEGIN = """import json
+import math
+import os
+from pathlib import Path
+from types import SimpleNamespace
+
+torch = SimpleNamespace(manual_seed=lambda seed: None)
+CLAIMS = Path(__file__).parent / "notebooks" / "claims.json"
+"""
+
+
+def small_helpers():
+    """What a claim needs of our helpers, without PyTorch: a kernel imports that for longer than all the rest takes."""
+    source = (ROOT / "helpers.py").read_text(encoding="utf-8")
+    parts = [node for node in ast.parse(source).body if getattr(node, "name", "") in KEPT]
+    assert len(parts) == len(KEPT)
+    return "\n\n\n".join([BEGIN, *(ast.get_source_segment(source, part) for part in parts)]) + "\n"
 
 
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory):
-    """A series of two notebooks with claims, beside our helpers, executed and recorded: once, as kernels are slow."""
+    """A series of two notebooks with claims, executed and recorded: once, as kernels are slow."""
     root = tmp_path_factory.mktemp("recorded")
-    for room in ("helpers.py", "storage.py"):
-        shutil.copy(ROOT / room, root)
+    (root / "helpers.py").write_text(small_helpers(), encoding="utf-8")
     (root / "exact.py").touch()
     for name, source in zip(("02_a", "03_b"), CLAIMS):
-        cells = [code("setup", CLAIMING), code("imports", "import torch"), markdown("text", f"# {name}")]
+        cells = [code("setup", CLAIMING), code("imports", "import numpy as np"), markdown("text", f"# {name}")]
         put(root / "notebooks" / f"{name}.ipynb", new_notebook(cells=[*cells, code("claims", source)]))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tool, "ROOT", root)
@@ -401,25 +419,19 @@ CANARIES = {  # what is altered after the record: whether nbval still passes
 }
 
 
-def test_nbval_passes_another_number_within_the_margin_and_nothing_else(claiming):
+def test_nbval_passes_another_number_within_the_margin_and_nothing_else_and_no_other_record(claiming):
+    change(claiming / "notebooks" / "claims.json", '"value": 860', '"value": 861')
     notebook = tool.read(claiming / "notebooks" / "02_a.ipynb")
     *setup, claimed = tool.code_cells(notebook)
     sources = [replaced(claimed.source, *pair) if pair else claimed.source for pair, _ in CANARIES.values()]
     notebook.cells = [*setup, *(code(f"c{k}", source, *claimed.outputs) for k, source in enumerate(sources))]
     put(claiming / "notebooks" / "02_a.ipynb", notebook)
-    (claiming / "notebooks" / "03_b.ipynb").unlink()
 
-    outcomes = nbval(claiming / "notebooks")["02_a.ipynb"][len(setup) :]
+    outcomes = nbval(claiming / "notebooks")
 
-    passed = [outcome == "PASSED" for outcome in outcomes]
+    passed = [outcome == "PASSED" for outcome in outcomes["02_a.ipynb"][len(setup) :]]
+    assert outcomes["03_b.ipynb"] == ["PASSED", "PASSED", "FAILED"]
     assert dict(zip(CANARIES, passed)) == {name: passes for name, (_, passes) in CANARIES.items()}
-
-
-def test_nbval_notices_a_record_that_was_altered(claiming):
-    change(claiming / "notebooks" / "claims.json", '"value": 252.8', '"value": 256.8')
-    (claiming / "notebooks" / "03_b.ipynb").unlink()
-
-    assert nbval(claiming / "notebooks") == {"02_a.ipynb": ["PASSED", "PASSED", "FAILED"]}
 
 
 ALTERED = {  # in claims.json or a notebook after the record: what check says
@@ -810,14 +822,6 @@ def alter_one_digit(path, copy):
     output = tool.code_cells(notebook)[-1].outputs[0]
     output.text = re.sub(r"\d", lambda digit: str((int(digit[0]) + 1) % 10), output.text, count=1)
     put(copy, notebook)
-
-
-def test_nbval_notices_one_altered_digit(tmp_path):
-    path = put(tmp_path / "good.ipynb", new_notebook(cells=[code("one", "a = 25"), code("two", "print(a / 100)")]))
-    tool.main(["run", str(path)])
-    alter_one_digit(path, tmp_path / "altered.ipynb")
-
-    assert nbval(tmp_path) == {"altered.ipynb": ["PASSED", "FAILED"], "good.ipynb": ["PASSED", "PASSED"]}
 
 
 @pytest.mark.parametrize("channels, error", [(1, 0), (3, 16)], ids=["grey", "colours"])

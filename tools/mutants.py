@@ -64,9 +64,9 @@ TESTS = {  # room: functions: the tests that must notice, the fast ones first; "
     "figures.py": {"": ["tests/test_figures.py"]},
     "exact.py": {"": ["tests/test_exact.py", "-k", "not bounds and not numpy"]},
     "explorer/__init__.py": {
-        "": [EXPLORER, "-k", "not no_larger and not thirty and not gaps and not python_puts and not no_image"],
+        "": [EXPLORER, "-k", "not in_images and not thirty and not gaps and not python_puts and not no_image"],
         "LatentExplorer.draw LatentExplorer.drawn _pen_state _encoder_state _check_encoder _bytes64": [
-            *(EXPLORER, "-k", "not no_larger"),
+            *(EXPLORER, "-k", "not in_images"),
         ],
     },
 }
