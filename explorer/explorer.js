@@ -20,6 +20,7 @@ const ROOTS = 6; // patches of 4 x 4 cells on a side of the square; a cell is cu
 const DEPTH = [24, 96, 384, 1536, 6144]; // cells on a side of the square, level by level
 const REACH = [Infinity, 10, 8, 8]; // nats: a cell is cut that may rise to so little below the peak; all of level 0 are
 const ROUGH = 0.3; // of a cell's roughness, the rise that it makes possible
+const SMOOTH = 0.3; // nats: a cell of level 2 less rough than that is far smaller than a posterior there is wide
 const CURVED = 1; // nats that the joint falls off its chord within a cell of level 3: more, and it is cut as well
 const PATCHES = 1400; // of 50 kB: with more, those of earlier images are forgotten
 const WORKERS = Math.min(navigator.hardwareConcurrency || 1, 4); // one of them rests while the reader draws
@@ -911,6 +912,7 @@ function cellsToCut(roots, resting) {
     if (level >= levels || (level === 3 && !isNarrow(patch))) return;
     const hope = hopeOf(roots, patch, k);
     if (top - hope >= REACH[level]) return;
+    if (level === 2 && patch.rough[k] < SMOOTH && !isNarrow(patch)) return; // finer ones would find the same sum
     const [x, y] = cellOf(patch, k);
     found.push({ x, y, side: sideAt(level + 1), level: level + 1, parent: patch, k, hope });
   });

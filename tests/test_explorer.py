@@ -931,7 +931,7 @@ def test_what_is_found_is_what_exact_and_torch_find_and_goes_with_its_decoder(dr
     assert page.evaluate(SWITCH, names) == ["…"] * 6 + ["hidden"]
 
 
-FINE = {"size": 500, "refine": 4}  # the decoder without an encoder has posteriors far narrower than those of the VAE
+FINE = {"size": 500, "refine": 8}  # the decoder without an encoder has posteriors far narrower than those of the VAE
 
 
 def test_the_decoder_without_an_encoder_has_a_posterior_and_no_ellipse(drawing, alone, fifty):
