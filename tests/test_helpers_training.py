@@ -593,10 +593,13 @@ def test_load_prefers_the_readers_own_weights_and_says_which_it_took(vae, tmp_pa
     helpers.load_vae(tmp_path / "elsewhere" / "mine.pt")
     helpers.save_checkpoint(vae, tmp_path / "better.pt")
     helpers.load_vae(tmp_path / "better.pt")  # beside the reference, and not shipped with it
+    for folder, name in ((tmp_path, "decoder_alone.pt"), (tmp_path / "elsewhere", "vae.pt")):
+        helpers.save_checkpoint(vae, folder / name)
+        helpers.load_vae(folder / name)
     said = capsys.readouterr().out.splitlines()
     here = tmp_path.name
     places = [f"the reference, {here}/vae.pt", f"your own, {here}/my_vae.pt", "your own, elsewhere/mine.pt"]
-    places.append(f"your own, {here}/better.pt")
+    places += [f"your own, {here}/better.pt", f"the reference, {here}/decoder_alone.pt", "your own, elsewhere/vae.pt"]
     assert said == [f"Weights: {place}" for place in places]
 
 

@@ -101,6 +101,8 @@ EQUIVALENT = {  # room: "function: old -> new": why no test can notice
     "storage.py": {
         "fetch_fashion_mnist: \"fetch-\" -> ('fetch-_')": NAME,
         "whole_file: \"save-\" -> ('save-_')": NAME,
+        "module: (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES) -> "
+        "((errno.EDQUOT, errno.ENOSPC, errno.EROFS, errno.EACCES))": "the order of what is looked for",
     },
     "helpers.py": {
         "load_fashion_mnist: dataset.targets[part].clone() -> (dataset.targets[part])": "only frees memory",
@@ -109,8 +111,6 @@ EQUIVALENT = {  # room: "function: old -> new": why no test can notice
         "fit: True -> (False) (no. 2)": "only slower",
         "fit: torch.optim.Adam(model.parameters(), betas=(0.9, 0.99), fused=True) -> "
         "(torch.optim.Adam(model.parameters(), betas=(0.9, 0.99)))": "only slower",
-        "_train_epoch: recon.detach() -> (recon)": "only keeps more memory",
-        "_train_epoch: kl.detach() -> (kl)": "only keeps more memory",
         "evaluate: 1000 -> (1001)": BATCH,
         "evaluate: 1000 -> (999)": BATCH,
         "train_judge: True -> (False)": "only slower",
@@ -173,6 +173,9 @@ EQUIVALENT = {  # room: "function: old -> new": why no test can notice
         "posterior: 1 -> (3)": "it only has to be one at least",
         "posterior: 1 -> (10)": "it only has to be one at least",
         "posterior: 0 -> (-1) (no. 2)": "the only dimension is also the last one",
+        "elbo: 0 -> (-1)": "the only entry is also the last one",
+        "_cut: middles[:, None] + h * ((torch.arange(count) + 0.5) / count - 0.5) -> "
+        "(middles[:, None] - h * ((torch.arange(count) + 0.5) / count - 0.5))": "the parts lie evenly around it",
         "elbo: mean[:, None] + sigma[:, None] * unit -> (mean[:, None] - sigma[:, None] * unit)": (
             "the nodes lie evenly around zero"
         ),
