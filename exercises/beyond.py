@@ -17,8 +17,6 @@ def alive(count):
             "mu² is missing, or mu and logvar were averaged before the KL": logvar.exp() - 1 - logvar,
             "that has sigma where sigma² belongs": mu.square() + torch.exp(logvar / 2) - 1 - logvar,
             "that has log sigma where log sigma² belongs": mu.square() + logvar.exp() - 1 - logvar / 2,
-            "the factor ½ is missing": 4 * each,
-            "there is a factor ½ too many": each,
         }
         return {
             "right": (mean > 0.1).sum(),
@@ -30,6 +28,8 @@ def alive(count):
             "that is the standard deviation over the images; take their mean": (each.std(dim=0) > 0.1).sum(),
             "that counts large variances of mu; the KL asks for more": (mu.var(dim=0) > 0.1).sum(),
             "that looks at the variances alone; mu has a part in the KL": (logvar.exp().mean(dim=0) < 0.9).sum(),
+            "the factor ½ is missing": (2 * mean > 0.1).sum(),
+            "there is a factor ½ too many": (mean / 2 > 0.1).sum(),
             "those are the dead ones": (mean <= 0.1).sum(),
             **{text: (0.5 * kl.mean(dim=0) > 0.1).sum() for text, kl in flawed.items()},
         }
